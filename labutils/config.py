@@ -1,0 +1,203 @@
+"""Every setting of the lab in one frozen dataclass; the command line is generated from it.
+
+A field's metadata holds its help text and the group it belongs to.  A command of ``python -m labutils`` shows the
+groups it needs, so adding a field here is all it takes to add a flag.
+"""
+
+import dataclasses
+import os
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from labutils.errors import LabError
+
+
+def _setting(default: Any, group: str, help: str) -> Any:
+    return field(default=default, metadata={"group": group, "help": help})
+
+
+@dataclass(frozen=True)
+class LabConfig:
+    """Settings of one run.  Flags of the course keep their spelling (``DR``, ``tfr_sde``, ``kl_anneal_type`` ...).
+
+    Raises:
+        LabError: a value is out of range; the message names the flag.
+    """
+
+    # data
+    DR: str = _setting("data/dance", "data", "data root: the folder that holds train/, val/ and test/")
+    frame_H: int = _setting(32, "data", "height in pixels to which images are resized, a multiple of 8")
+    frame_W: int = _setting(64, "data", "width in pixels to which images are resized, a multiple of 8")
+    train_vi_len: int = _setting(16, "data", "frames in a training clip: one is given, the others are predicted")
+    val_vi_len: int = _setting(630, "data", "frames of the validation video that are used")
+    partial: float = _setting(1.0, "data", "part of the training frames to use, in (0, 1]")
+    num_workers: int = _setting(0, "data", "processes that decode or render images; 0 means one for each core")
+
+    # model
+    variant: Literal["fast", "course"] = _setting("fast", "model", "the five modules: ours (fast) or the course's own")
+    F_dim: int = _setting(128, "model", "channels of a frame feature (course variant)")
+    L_dim: int = _setting(32, "model", "channels of a pose feature (course variant)")
+    N_dim: int = _setting(12, "model", "channels of the latent z")
+    D_out_dim: int = _setting(192, "model", "channels of the fused feature (course variant)")
+    width: int = _setting(32, "model", "channels of the U-Net's first level (fast variant)")
+
+    # training
+    mode: Literal["replay", "clips"] = _setting(
+        "replay", "training", "clips: the assignment's 16-frame rollouts; replay: single steps from replayed predictions"
+    )
+    num_epoch: int = _setting(70, "training", "epochs: passes over the data or, with --minutes, equal parts of that time")
+    minutes: float | None = _setting(None, "training", "train for this long instead of num_epoch passes over the data")
+    batch_size: int = _setting(2, "training", "clips in a step; replay takes batch_size x (train_vi_len - 1) transitions")
+    optim: Literal["Muon", "AdamW", "Adam"] = _setting("Muon", "training", "optimizer; Muon steps matrices, AdamW the rest")
+    lr: float = _setting(1e-3, "training", "peak learning rate of Adam and AdamW; Muon uses 10 times as much")
+    warmup: float = _setting(0.02, "training", "part of training in which the learning rate rises from 0")
+    weight_decay: float = _setting(0.01, "training", "decoupled weight decay of Muon and AdamW")
+    grad_clip: float = _setting(1.0, "training", "largest norm of the gradient")
+    ema: float = _setting(0.995, "training", "decay of the averaged weights that are validated and saved; 0: no averaging")
+    l1: float = _setting(0.1, "training", "weight of the mean absolute error beside the MSE")
+    sigma_x: float = _setting(
+        0.05, "training", "std of the Gaussian p(x | z): KL is weighed by beta * 2 sigma_x^2 / (3 H W), so beta 1 is the ELBO"
+    )
+    feedback_grad: bool = _setting(False, "training", "clips mode: let gradients flow through the generated last frame")
+    fast_train: bool = _setting(False, "training", "start with fewer data and a larger learning rate")
+    fast_partial: float = _setting(0.4, "training", "fast_train: part of the training frames used at first")
+    fast_train_epoch: int = _setting(5, "training", "fast_train: number of epochs that are trained so")
+    fast_lr: float = _setting(2.0, "training", "fast_train: factor on the learning rate in these epochs")
+    per_save: int = _setting(3, "training", "write last.ckpt every so many epochs")
+    per_val: int = _setting(20, "training", "validate every so many epochs, and at the end")
+    seed: int = _setting(0, "training", "seed of weights, batches and noise")
+    deterministic: bool = _setting(False, "training", "CUDA: only deterministic kernels (slower); the CPU always is")
+    compile: bool = _setting(False, "training", "torch.compile the training step; pays on a GPU and in long runs")
+
+    # schedules
+    tfr: float = _setting(1.0, "schedules", "teacher-forcing ratio at the start, in [0, 1]")
+    tfr_sde: int = _setting(10, "schedules", "epoch in which the teacher-forcing ratio first decays")
+    tfr_d_step: float = _setting(0.1, "schedules", "what the teacher-forcing ratio loses in each epoch from then on")
+    tfr_floor: float = _setting(0.0, "schedules", "teacher-forcing ratio below which it does not fall")
+    kl_anneal_type: Literal["Cyclical", "Monotonic", "None"] = _setting("Cyclical", "schedules", "KL annealing")
+    kl_anneal_cycle: int = _setting(10, "schedules", "number of cycles of cyclical annealing in the whole training")
+    kl_anneal_ratio: float = _setting(1.0, "schedules", "part of a cycle in which beta rises, in (0, 1]")
+    kl_anneal_shape: Literal["linear", "cosine", "sigmoid"] = _setting("linear", "schedules", "shape of the rise of beta")
+    kl_anneal_start: float = _setting(0.0, "schedules", "beta at the start of a cycle")
+    kl_anneal_stop: float = _setting(1.0, "schedules", "beta at the end of the rise")
+
+    # where things go and what they run on
+    save_root: str = _setting("outputs", "output", "folder for checkpoints, history, reports and videos")
+    ckpt_path: str | None = _setting(None, "output", "checkpoint to resume from, to validate or to test; the course's too")
+    device: str = _setting("auto", "output", "auto, cpu, cuda or cuda:1; auto takes CUDA where it works")
+    quiet: bool = _setting(False, "output", "no progress bars")
+
+    def __post_init__(self) -> None:
+        for f in dataclasses.fields(self):
+            choices = typing.get_args(f.type) if typing.get_origin(f.type) is Literal else None
+            value = getattr(self, f.name)
+            if choices and value not in choices:
+                raise LabError(f"--{f.name} is {value!r}; choose one of {', '.join(choices)}")
+        for name in ("frame_H", "frame_W"):
+            if getattr(self, name) <= 0 or getattr(self, name) % 8:
+                raise LabError(f"--{name} is {getattr(self, name)}; it must be a positive multiple of 8")
+        for name in ("partial", "fast_partial", "kl_anneal_ratio"):
+            if not 0 < getattr(self, name) <= 1:
+                raise LabError(f"--{name} is {getattr(self, name)}; it must lie in (0, 1]")
+        for name in ("tfr", "tfr_floor", "ema", "warmup"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise LabError(f"--{name} is {getattr(self, name)}; it must lie in [0, 1]")
+        for name in ("train_vi_len", "val_vi_len"):
+            if getattr(self, name) < 2:
+                raise LabError(f"--{name} is {getattr(self, name)}; a clip needs at least 2 frames, one given, one predicted")
+        positive = ("F_dim", "L_dim", "N_dim", "D_out_dim", "width", "num_epoch", "batch_size", "lr", "sigma_x", "grad_clip",
+                    "kl_anneal_cycle", "per_save", "per_val", "fast_lr")  # fmt: skip
+        for name in positive:
+            if not getattr(self, name) > 0:
+                raise LabError(f"--{name} is {getattr(self, name)}; it must be greater than 0")
+        if self.minutes is not None and not self.minutes > 0:
+            raise LabError(f"--minutes is {self.minutes}; it must be greater than 0")
+
+    def replace(self, **changes: Any) -> "LabConfig":
+        """A copy with some settings changed."""
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as stored in a checkpoint."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "LabConfig":
+        """The inverse of ``to_dict``; settings this version does not know are left out."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        return cls(**{k: v for k, v in values.items() if k in known})
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How large the built-in job is: frames of the synthetic dance to render and how long to train."""
+
+    name: str
+    train_frames: int
+    val_frames: int
+    test_sequences: int
+    test_frames: int
+    settings: dict[str, Any]
+
+    def config(self, **changes: Any) -> LabConfig:
+        """The profile's LabConfig, with ``changes`` on top."""
+        return LabConfig(**{"DR": f"data/dance-{self.name}", **self.settings, **changes})
+
+
+PROFILES = {
+    "smoke": Profile("smoke", 128, 40, 2, 40, dict(minutes=0.05, batch_size=1, val_vi_len=40, width=16)),
+    "quick": Profile("quick", 2520, 630, 6, 630, dict(minutes=1.5)),
+    "full": Profile("full", 23410, 630, 6, 630, dict(minutes=5.0)),
+}
+
+
+def default_profile() -> Profile:
+    """The profile named by the variable LAB_PROFILE; else ``full`` where CUDA works and ``quick`` where it does not.
+
+    Raises:
+        LabError: LAB_PROFILE names no profile.
+    """
+    name = os.environ.get("LAB_PROFILE", "")
+    if not name:
+        import torch
+
+        name = "full" if torch.cuda.is_available() else "quick"
+    if name not in PROFILES:
+        raise LabError(f"LAB_PROFILE is {name!r}; choose one of {', '.join(PROFILES)}")
+    return PROFILES[name]
+
+
+def add_flags(parser: Any, groups: tuple[str, ...], defaults: LabConfig | None = None) -> None:
+    """Give an ``argparse`` parser one flag for each field of ``LabConfig`` in ``groups``.
+
+    A flag that is not given is absent from the parsed namespace, so that a profile or a checkpoint may decide it.
+    """
+    import argparse
+
+    defaults = defaults or LabConfig()
+    for group in groups:
+        section = parser.add_argument_group(group)
+        for f in dataclasses.fields(LabConfig):
+            if f.metadata["group"] != group:
+                continue
+            text = f"{f.metadata['help']} (default: {getattr(defaults, f.name)})".replace("%", "%%")
+            kind, optional = f.type, False
+            if isinstance(kind, types.UnionType):
+                kind, optional = typing.get_args(kind)[0], True
+            options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": text}
+            if kind is bool:
+                options["action"] = argparse.BooleanOptionalAction
+            elif typing.get_origin(kind) is Literal:
+                options["choices"] = typing.get_args(kind)
+            else:
+                options["type"] = kind
+                options["metavar"] = {int: "N", float: "X", str: "PATH" if "oot" in f.name or optional else "S"}[kind]
+            section.add_argument(f"--{f.name}", **options)
+
+
+def flags_given(namespace: Any) -> dict[str, Any]:
+    """The settings of ``LabConfig`` among the parsed flags."""
+    known = {f.name for f in dataclasses.fields(LabConfig)}
+    return {k: v for k, v in vars(namespace).items() if k in known}

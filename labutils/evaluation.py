@@ -1,0 +1,348 @@
+"""How good is a prediction: PSNR and SSIM of long rollouts from the prior, always beside three baselines.
+
+Conventions: data range 1; PSNR of one frame from the MSE over all its pixels and channels; mean over frames 2..T, since
+the first one is given; predictions are clipped to [0, 1].  A prediction is scored as it is handed in: rounded to uint8,
+which limits PSNR at 59 dB and costs 0.01 dB at 32 dB.
+"""
+
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from labutils.dataset import Video, to_float, to_uint8
+from labutils.errors import LabError
+from labutils.video import atomic_file
+
+CAP = 100.0  # dB, the PSNR of two identical frames, which would be infinite
+GRADES = ((25, 100), (24, 90), (23, 80), (22, 70), (21, 60), (20, 50))  # at least so many dB: per cent of the points
+BASELINES = {
+    "copy_first": "copy the first frame",
+    "mean_frame": "mean training frame",
+    "copy_previous": "copy the last true frame (an unfair bound: it sees the truth)",
+}
+
+Frames = Tensor | np.ndarray
+
+
+# ---------------------------------------------------------------------------------------------------------- measures
+
+
+def psnr(pred: Frames, target: Frames) -> Any:
+    """Peak signal-to-noise ratio of each frame in dB, 10 log10(1 / MSE), at most 100 (identical frames).
+
+    Args:
+        pred, target: both float tensors (..., 3, H, W) with range 1 (``pred`` is clipped to [0, 1]), or both uint8
+            arrays (..., H, W, 3); ``LabError`` for anything else and for values that are not finite.
+
+    Returns:
+        Tensor or float64 array (...,).
+    """
+    _check_pair(pred, target)
+    if isinstance(pred, np.ndarray):
+        difference = pred.astype(np.int32) - target  # (..., H, W, 3)
+        mse = np.mean(difference * difference, axis=(-3, -2, -1), dtype=np.float64) / 255**2
+        return -10 * np.log10(np.maximum(mse, 10 ** (-CAP / 10)))
+    mse = (pred.clamp(0, 1) - target).square().mean(dim=(-3, -2, -1))  # (...,)
+    if not bool(mse.isfinite().all()):
+        raise LabError("psnr: the frames hold values that are not finite (NaN or infinity)")
+    return -10 * mse.clamp_min(10 ** (-CAP / 10)).log10()
+
+
+def ssim(pred: Frames, target: Frames) -> np.ndarray:
+    """Structural similarity of each frame (scikit-image: 7x7 uniform window, mean over channels), float64 (...,).
+
+    Wang et al., "Image quality assessment: from error visibility to structural similarity" (IEEE TIP 2004).  The
+    arguments are those of ``psnr``.
+    """
+    from skimage.metrics import structural_similarity
+
+    _check_pair(pred, target)
+    if isinstance(pred, Tensor):
+        pred, target = (x.detach().cpu().clamp(0, 1).movedim(-3, -1).numpy() for x in (pred, target))  # (..., H, W, 3)
+    *batch, H, W, _ = pred.shape
+    if min(H, W) < 7 or not np.isfinite(pred.sum() + target.sum()):
+        raise LabError(f"ssim: frames are {H}x{W} pixels; it needs at least 7x7, and finite values")
+    data_range = 255 if pred.dtype == np.uint8 else 1
+    pairs = zip(pred.reshape(-1, H, W, 3), target.reshape(-1, H, W, 3), strict=True)
+    values = [structural_similarity(a, b, channel_axis=-1, data_range=data_range) for a, b in pairs]
+    return np.array(values, dtype=np.float64).reshape(batch)
+
+
+def _check_pair(pred: Frames, target: Frames) -> None:
+    tensors = all(isinstance(x, Tensor) and x.is_floating_point() for x in (pred, target))
+    arrays = all(isinstance(x, np.ndarray) and x.dtype == np.uint8 for x in (pred, target))
+    fit = (tensors or arrays) and pred.shape == target.shape and pred.ndim >= 3
+    if not fit or pred.shape[-3 if tensors else -1] != 3:
+        found = [f"{type(x).__name__} {getattr(x, 'dtype', '')} {tuple(np.shape(x))}" for x in (pred, target)]
+        wanted = "two float tensors (..., 3, H, W) or two uint8 arrays (..., H, W, 3), of one shape"
+        raise LabError(f"prediction and target are {found[0]} and {found[1]}; give {wanted}")
+
+
+def grade(average: float) -> int:
+    """Per cent of the points for prediction quality that an average test PSNR in dB earns in the assignment."""
+    if not np.isfinite(average):
+        raise LabError(f"grade: the average PSNR is {average}; it must be a number")
+    return next((percent for limit, percent in GRADES if average >= limit), 0)
+
+
+# -------------------------------------------------------------------------------------------------------- prediction
+
+
+def predict(
+    model: Any, videos: Sequence[Video], seed: int = 0, batch: int = 16, progress: bool = False
+) -> list[np.ndarray]:
+    """Predict videos from their first frames, their poses, and z drawn from the prior N(0, I).
+
+    Videos of equal length share one rollout.  Each has noise of its own, by ``seed`` and its name, drawn on the CPU:
+    its prediction does not depend on which others are predicted with it, nor on the device.
+
+    Args:
+        model: a ``ConditionalVAE``; evaluated in eval mode, and left in the mode in which it came.
+        batch: the most videos in one rollout.
+        progress: show a progress bar over predicted frames.
+
+    Returns:
+        uint8 (T, H, W, 3) for each video, the given frame first.  ``LabError`` where a value is not finite.
+    """
+    return _rollouts(model, videos, [(seed, video.name) for video in videos], batch, progress)
+
+
+def best_of_n(model: Any, video: Video, n: int = 8, seed: int = 0, progress: bool = False) -> np.ndarray:
+    """PSNR in dB of ``n`` predictions of one video that differ in z only, float64 (n, T-1).
+
+    Stochastic predictors are scored by their best sample (Denton & Fergus, ICML 2018): ``.mean(axis=1).max()``.
+    """
+    if n < 1:
+        raise LabError(f"best_of_n: n is {n}; at least 1 sample is needed")
+    _need_truth(video)
+    samples = _rollouts(model, [video] * n, [(seed, f"{video.name}/{k}") for k in range(n)], 16, progress)
+    return np.stack([psnr(sample[1:], video.frames[1:]) for sample in samples])
+
+
+def prior_noise(model: Any, steps: int, seed: int, name: str) -> Tensor:
+    """z_2..z_T of one video, (steps, N, h, w) from N(0, I), fixed by ``seed`` and ``name``."""
+    source = torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))  # torch heeds 32 bits of a seed
+    return torch.randn(steps, *model.latent_shape, generator=source)
+
+
+def _rollouts(
+    model: Any, videos: Sequence[Video], keys: Sequence[tuple[int, str]], batch: int, progress: bool
+) -> list[np.ndarray]:
+    """One prediction for each video; ``keys`` are the seed and name of its noise."""
+    if not videos:
+        raise LabError("there are no videos to predict")
+    size = (model.cfg.frame_H, model.cfg.frame_W, 3)
+    groups: dict[int, list[int]] = {}  # length -> positions
+    for k, video in enumerate(videos):
+        if video.labels.shape[1:] != size or len(video.labels) < 2:
+            raise LabError(f"{video.name}: labels are {video.labels.shape}; the model needs (T, *{size}) with T > 1")
+        groups.setdefault(len(video.labels), []).append(k)
+    chunks = [group[i : i + batch] for group in groups.values() for i in range(0, len(group), batch)]
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    predictions: list[Any] = [None] * len(videos)
+    was_training = model.training
+    model.eval()
+    steps = sum(len(videos[chunk[0]].labels) - 1 for chunk in chunks)
+    try:
+        with torch.no_grad(), tqdm(total=steps, desc="predict", unit="frame", disable=not progress) as bar:
+            for chunk in chunks:
+                x1 = torch.stack([to_float(videos[k].frames[0]) for k in chunk])  # (B, 3, H, W)
+                labels = torch.stack([to_float(videos[k].labels) for k in chunk])  # (B, T, 3, H, W)
+                z = torch.stack([prior_noise(model, labels.shape[1] - 1, *keys[k]) for k in chunk])  # (B, T-1, N, h, w)
+                frames = model.generate(x1.to(device), labels.to(device), z=z.to(device), progress=bar.update)
+                for k, video in zip(chunk, frames, strict=True):  # (T, 3, H, W)
+                    finite = video.isfinite().flatten(1).all(dim=1).tolist()  # (T,)
+                    if not all(finite):
+                        where = f"{videos[k].name}: frame {finite.index(False) + 1} of the prediction is not finite"
+                        raise LabError(f"{where}; train the model again with a smaller --lr or --grad_clip")
+                    predictions[k] = to_uint8(video)
+    finally:
+        model.train(was_training)
+    return predictions
+
+
+# --------------------------------------------------------------------------------------------------------- baselines
+
+
+def mean_training_frame(train: Video) -> np.ndarray:
+    """The mean of all training frames, uint8 (H, W, 3)."""
+    return np.rint(train.frames.mean(axis=0)).astype(np.uint8)
+
+
+def baselines(video: Video, mean_frame: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """PSNR in dB of frames 2..T for predictors that need no model, each float64 (T-1,).
+
+    ``copy_first`` shows x_1 throughout; ``mean_frame`` the mean training frame (left out where it is None);
+    ``copy_previous`` the last TRUE frame: no predictor has that, so it is a bound and not a rival.
+
+    Args:
+        mean_frame: (H, W, 3) on the scale 0..255, uint8 or float.
+    """
+    _need_truth(video)
+    truth = video.frames[1:]  # (T-1, H, W, 3)
+    result = {"copy_first": psnr(np.broadcast_to(video.frames[0], truth.shape), truth)}
+    if mean_frame is not None:
+        if mean_frame.shape != truth.shape[1:]:
+            raise LabError(f"the mean frame is {mean_frame.shape}, the frames of {video.name} are {truth.shape[1:]}")
+        mean_frame = np.rint(mean_frame).astype(np.uint8)
+        result["mean_frame"] = psnr(np.broadcast_to(mean_frame, truth.shape), truth)
+    return result | {"copy_previous": psnr(video.frames[:-1], truth)}
+
+
+def _need_truth(video: Video) -> None:
+    if not video.has_truth or len(video.frames) < 2:
+        raise LabError(f"{video.name}: {len(video.frames)} of {len(video.labels)} true frames are known, not all")
+
+
+# ------------------------------------------------------------------------------------------------------------ report
+
+
+@dataclass
+class SequenceReport:
+    """One predicted sequence.  Without truth ``psnr`` and ``ssim`` are None and ``baselines`` is empty.
+
+    Attributes:
+        prediction: uint8 (T, H, W, 3).
+        psnr, ssim, each of baselines: float64 (T-1,), frames 2..T.
+    """
+
+    name: str
+    prediction: np.ndarray
+    psnr: np.ndarray | None = None
+    ssim: np.ndarray | None = None
+    baselines: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        means = {"psnr": _mean([self.psnr]), "ssim": _mean([self.ssim])}
+        curves = {"psnr_per_frame": self.psnr, "ssim_per_frame": self.ssim}
+        plain = {name: None if curve is None else curve.tolist() for name, curve in curves.items()}
+        return {"name": self.name, **means, "baselines": {k: _mean([v]) for k, v in self.baselines.items()}, **plain}
+
+
+@dataclass
+class Report:
+    """All sequences of an evaluation.  Means are over the sequences whose truth is known, None if there is none."""
+
+    sequences: list[SequenceReport]
+
+    @property
+    def average(self) -> float | None:
+        """Mean over sequences of their mean PSNR in dB."""
+        return _mean([s.psnr for s in self.sequences])
+
+    @property
+    def ssim(self) -> float | None:
+        return _mean([s.ssim for s in self.sequences])
+
+    @property
+    def grade(self) -> int | None:
+        """Per cent of the points for prediction quality."""
+        return None if self.average is None else grade(self.average)
+
+    @property
+    def baselines(self) -> dict[str, float]:
+        """Name -> mean PSNR in dB, averaged like the prediction's."""
+        names = [name for name in BASELINES if any(name in s.baselines for s in self.sequences)]
+        return {name: _mean([s.baselines.get(name) for s in self.sequences]) for name in names}
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, unrounded; PSNR in dB, means over frames 2..T, grade in per cent."""
+        means = {name: getattr(self, name) for name in ("average", "ssim", "grade", "baselines")}
+        return {"sequences": [s.to_json() for s in self.sequences], **means}
+
+    def save(self, path: str | Path) -> Path:
+        """Write ``to_json()`` as a file."""
+        with atomic_file(path) as file:
+            file.write((json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n").encode())
+        return Path(path)
+
+    def table(self) -> str:
+        """The lines that the assignment's tester prints, then grade, SSIM and baselines."""
+        means = [_mean([s.psnr]) for s in self.sequences]
+        values = ["no true frames, only predicted" if m is None else f"{m:.2f}" for m in means]
+        lines = [f"PSNR for testing sequence{k}: {value}" for k, value in enumerate(values, start=1)]
+        known = sum(m is not None for m in means)
+        if not known:
+            return "\n".join([*lines, "AVG: none, since no true frames are known"])
+        lines.append(f"AVG: {self.average:.2f}")
+        if known < len(self.sequences):
+            lines.append(f"(means are over the {known} of {len(self.sequences)} sequences whose true frames are known)")
+        lines += [f"Grade: {self.grade} % of the points for prediction quality", f"SSIM: {self.ssim:.3f}"]
+        return "\n".join(lines + self.baseline_lines())
+
+    def baseline_lines(self) -> list[str]:
+        """One line for each baseline: its mean PSNR and what it is."""
+        return [f"Baseline {value:.2f} dB: {BASELINES[name]}" for name, value in self.baselines.items()]
+
+
+def _mean(curves: Sequence[np.ndarray | None]) -> float | None:
+    """Mean of the curves' means; None if there is no curve."""
+    means = [curve.mean() for curve in curves if curve is not None]
+    return float(np.mean(means)) if means else None
+
+
+def evaluate(
+    model: Any, videos: Sequence[Video], mean_frame: np.ndarray | None = None, seed: int = 0, batch: int = 16,
+    progress: bool = False,
+) -> Report:  # fmt: skip
+    """Predict videos as ``predict`` does, score those whose true frames are known, beside their ``baselines``."""
+    report = Report([])
+    for video, prediction in zip(videos, predict(model, videos, seed, batch, progress), strict=True):
+        sequence = SequenceReport(video.name, prediction)
+        if video.has_truth:
+            sequence.psnr = psnr(prediction[1:], video.frames[1:])
+            sequence.ssim = ssim(prediction[1:], video.frames[1:])
+            sequence.baselines = baselines(video, mean_frame)
+        report.sequences.append(sequence)
+    return report
+
+
+# -------------------------------------------------------------------------------------------------------- submission
+
+
+def write_submission(path: str | Path, predictions: Sequence[np.ndarray]) -> Path:
+    """Write ``submission.csv`` of the later editions: header ``id,0,1,...,6143``, then one row for each frame.
+
+    A row holds the frame's number (from 0, counted through all sequences) and its values 0..255, channel first.
+
+    Args:
+        predictions: uint8 (T, H, W, 3) for each sequence, in order.
+    """
+    if not predictions:
+        raise LabError("write_submission: there are no predictions")
+    for p in predictions:
+        if p.dtype != np.uint8 or p.ndim != 4 or p.shape[-1] != 3 or p.shape[1:] != predictions[0].shape[1:]:
+            raise LabError(f"write_submission: got {p.dtype} {p.shape}; expected uint8 (T, H, W, 3) of one size")
+    # every value as ",123", padded with zero bytes that are then dropped: 100 times as fast as formatting numbers
+    cells = np.array([f",{v}".encode() for v in range(256)], dtype="S4").view(np.uint8).reshape(256, 4)
+    number = 0
+    with atomic_file(path) as file:
+        file.write(f"id,{','.join(map(str, range(predictions[0][0].size)))}\n".encode())
+        for prediction in predictions:
+            rows = np.moveaxis(prediction, -1, 1).reshape(len(prediction), -1)  # (T, 3 H W)
+            for row in cells[rows].reshape(len(rows), -1):
+                file.write(b"%d" % number + row[row > 0].tobytes() + b"\n")
+                number += 1
+    return Path(path)
+
+
+def read_submission(path: str | Path, height: int = 32, width: int = 64) -> np.ndarray:
+    """Read ``submission.csv`` -> uint8 (N, height, width, 3); ``LabError`` where it is none of this frame size."""
+    try:
+        table = np.loadtxt(path, dtype=np.int32, delimiter=",", skiprows=1, ndmin=2)  # (N, 1 + 3 H W)
+    except (OSError, ValueError) as error:
+        raise LabError(f"{path} cannot be read as a submission ({error})") from error
+    if table.shape[1] != 1 + 3 * height * width or not len(table):
+        raise LabError(f"{path} has {table.shape[1]} columns and {len(table)} rows, not 1 + 3*{height}*{width} columns")
+    ids, values = table[:, 0], table[:, 1:]
+    if (ids != np.arange(len(ids))).any() or values.min() < 0 or values.max() > 255:
+        raise LabError(f"{path}: the column id must count 0, 1, 2 ... and all values must lie in 0..255")
+    return np.moveaxis(values.astype(np.uint8).reshape(-1, 3, height, width), 1, -1)

@@ -1,0 +1,26 @@
+"""The latent z: drawing it so that gradients pass, and what it costs."""
+
+import torch
+from torch import Tensor
+
+
+def reparameterize(mu: Tensor, logvar: Tensor, eps: Tensor | None = None) -> Tensor:
+    """Draw z ~ N(mu, sigma^2) as z = mu + sigma * eps, eps ~ N(0, I), so that gradients reach mu and logvar.
+
+    Kingma & Welling, "Auto-Encoding Variational Bayes" (ICLR 2014), section 2.4.
+
+    Args:
+        mu, logvar: any equal shape; logvar = log sigma^2.
+        eps: standard normal noise of the same shape; drawn here if it is not given.
+    """
+    if eps is None:
+        eps = torch.randn_like(mu)
+    return mu + torch.exp(0.5 * logvar) * eps
+
+
+def kl_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
+    """KL(N(mu, sigma^2) || N(0, I)) in nats, summed over the latent: (B, ...) -> (B,).
+
+    Kingma & Welling (ICLR 2014), appendix B: -1/2 sum(1 + log sigma^2 - mu^2 - sigma^2).
+    """
+    return -0.5 * (1 + logvar - mu.square() - logvar.exp()).flatten(1).sum(1)

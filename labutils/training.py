@@ -1,0 +1,443 @@
+"""The trainer: one loop, two ways to make a batch, a budget in epochs or minutes, checkpoints and history.
+
+``clips`` is the assignment's protocol: 16-frame clips, 15 predictions, each fed with the true or the generated frame.
+``replay`` trains on single transitions whose last frame is drawn from the model's own latest predictions of the
+training video, so that nothing is sequential.  Both see batch_size * (train_vi_len - 1) predicted frames in a step.
+
+    loss = MSE + l1 * MAE + beta * (2 sigma_x^2 / 3HW) * KL
+
+With l1 = 0 and beta = 1 that is, up to a constant factor, the negative ELBO of a decoder N(x̂, sigma_x^2 I).
+"""
+
+import contextlib
+import copy
+import csv
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from labutils.config import LabConfig
+from labutils.dataset import Video
+from labutils.distributed import Ranks
+from labutils.errors import LabError
+from labutils.evaluation import predict, psnr
+from labutils.model import ConditionalVAE, load_weights, read_checkpoint
+from labutils.optim import build_optimizers
+from labutils.schedules import KLAnnealing, TeacherForcing
+from labutils.video import atomic_file
+
+COLUMNS = ("step", "epoch", "seconds", "loss", "mse", "kl", "beta", "tfr", "lr", "val_psnr")
+LOG_EVERY = 20  # steps between two readings of the losses: a reading waits for the device
+
+Row = dict[str, Any]
+Callback = Callable[[str, "Trainer"], None]
+
+
+class Budget:
+    """How far training has come: ``position`` of ``length``, both in steps, or in seconds with ``--minutes``.
+
+    A budget in minutes is cut into ``num_epoch`` equal parts that stand for epochs in every schedule.  Otherwise an
+    epoch is as many steps as it takes to predict each training frame once (with ``fast_train``: each of the part used).
+    """
+
+    def __init__(self, cfg: LabConfig, frames: int):
+        self.cfg, self.frames = cfg, frames
+        self.step, self.seconds = 0, 0.0
+        per_step = cfg.batch_size * (cfg.train_vi_len - 1)
+        self.ends = np.cumsum([math.ceil((self.frames_in(e) - 1) / per_step) for e in range(cfg.num_epoch)])  # in steps
+
+    def frames_in(self, epoch: int) -> int:
+        """Number of training frames that an epoch draws from."""
+        if self.cfg.fast_train and epoch < self.cfg.fast_train_epoch:
+            return max(self.cfg.train_vi_len, round(self.cfg.fast_partial * self.frames))
+        return self.frames
+
+    @property
+    def length(self) -> float:
+        return 60 * self.cfg.minutes if self.cfg.minutes else int(self.ends[-1])
+
+    @property
+    def position(self) -> float:
+        return min(self.seconds if self.cfg.minutes else self.step, self.length)
+
+    @property
+    def epoch(self) -> int:
+        if self.cfg.minutes:
+            return min(int(self.position / self.length * self.cfg.num_epoch), self.cfg.num_epoch - 1)
+        return min(int(np.searchsorted(self.ends, self.step, side="right")), self.cfg.num_epoch - 1)
+
+    @property
+    def spent(self) -> bool:
+        return self.position >= self.length
+
+
+class Objective(nn.Module):
+    """Predictions and loss of one batch; a module of its own, so that DDP and torch.compile can wrap it."""
+
+    def __init__(self, model: ConditionalVAE, cfg: LabConfig):
+        super().__init__()
+        self.model, self.cfg = model, cfg
+        self.kl_scale = 2 * cfg.sigma_x**2 / (3 * cfg.frame_H * cfg.frame_W)
+
+    def forward(
+        self, previous: Tensor, x: Tensor, P: Tensor, eps: Tensor, beta: float, teacher: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns the loss, (loss, mse, kl in nats per frame) detached (3,), and the predictions.
+
+        Args:
+            previous, x, P: last frames, frames and poses of transitions (B, 3, H, W); or, with ``teacher`` (B, T-1), of
+                clips (B, T, 3, H, W), where ``previous`` is not used.
+        """
+        if teacher is None:
+            prediction, kl = self.model.transition(previous, x, P, eps)
+        else:
+            prediction, kl = self.model.rollout(x, P, teacher, eps, self.cfg.feedback_grad)
+            x = x[:, 1:]
+        error = prediction.float() - x
+        mse, kl = error.square().mean(), kl.float().mean()
+        loss = mse + self.cfg.l1 * error.abs().mean() + beta * self.kl_scale * kl
+        return loss, torch.stack([loss, mse, kl]).detach(), prediction.detach()
+
+
+class Trainer:
+    """Trains a model; see ``fit``.  Callbacks are called as ``callback(event, trainer)``.
+
+    Events: "start", "log" (every 20 steps, when the losses have been read), "epoch", "validate", "end".
+    """
+
+    def __init__(
+        self, model: ConditionalVAE, train: Video, val: Video | None, cfg: LabConfig,
+        callbacks: Sequence[Callback] = (), ranks: Ranks | None = None,
+    ):  # fmt: skip
+        if len(train.frames) < cfg.train_vi_len or not train.has_truth:
+            raise LabError(f"training needs at least {cfg.train_vi_len} frames with labels; {len(train.frames)} were given")
+        self.cfg, self.val, self.callbacks, self.ranks = cfg, val, list(callbacks), ranks or Ranks()
+        self.device, self.save_root = self.ranks.device, Path(cfg.save_root)
+        self.budget = Budget(cfg, len(train.frames))
+        self.beta, self.tfr = KLAnnealing.from_config(cfg), TeacherForcing.from_config(cfg)
+        self.history: list[Row] = []
+        self.best_psnr, self.stopping = -math.inf, False
+
+        model.set_background(train.frames)
+        self.model = model.to(self.device, memory_format=torch.channels_last).train()
+        self.averaged = copy.deepcopy(self.model).eval().requires_grad_(False)
+        self.optimizers = build_optimizers(self.model, cfg)
+        self.peak_lr = [group["lr"] for o in self.optimizers for group in o.param_groups]
+        self.objective: nn.Module = Objective(self.model, cfg)
+        if self.ranks.world > 1:
+            self.objective = DistributedDataParallel(self.objective)
+        if cfg.compile:
+            self.objective = torch.compile(self.objective)
+        self.frames, self.labels = (self._resident(a) for a in (train.frames, train.labels))  # uint8 (N, H, W, 3)
+        self.replay = self.frames.clone() if cfg.mode == "replay" else None  # the latest prediction of each frame
+        self._unread: list[tuple[Row, Tensor]] = []
+
+    # ------------------------------------------------------------------------------------------------- the loop
+
+    def fit(self) -> list[Row]:
+        """Train until the budget is spent or ``stop`` is called; returns the history, one row for each step."""
+        cfg, budget = self.cfg, self.budget
+        began, epoch = time.perf_counter() - budget.seconds, budget.epoch
+        self._emit("start")
+        try:
+            while not budget.spent and not self.stopping:
+                beta, tfr, lr = self.beta(budget.position, budget.length), self.tfr(epoch), self._set_learning_rate()
+                metrics = self._step(beta, tfr)
+                row = {"step": budget.step, "epoch": epoch, "seconds": round(budget.seconds, 3)}
+                self._unread.append((row | {"beta": beta, "tfr": tfr, "lr": lr, "val_psnr": None}, metrics))
+
+                budget.step += 1
+                elapsed, stop = self.ranks.agree(time.perf_counter() - began, self.stopping)
+                budget.seconds, self.stopping = elapsed, bool(stop)
+                if budget.step % LOG_EVERY == 0:
+                    self._read_losses()
+                if budget.epoch != epoch and not budget.spent:
+                    self._end_of_epoch(epoch)
+                    epoch = budget.epoch
+            self._read_losses()
+            self._validate()
+        except KeyboardInterrupt:
+            self._read_losses()
+            self.save("last.ckpt")
+            raise
+        self.save("last.ckpt")
+        self._emit("end")
+        return self.history
+
+    def stop(self) -> None:
+        """End after the current step, with a validation and a checkpoint."""
+        self.stopping = True
+
+    def _step(self, beta: float, tfr: float) -> Tensor:
+        """Draw a batch, step the optimizers and the averaged weights; returns (loss, mse, kl), (3,) on the device."""
+        cfg = self.cfg
+        previous, x, P, eps, teacher, kept = self._draw_replay(tfr) if cfg.mode == "replay" else self._draw_clips(tfr)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            loss, metrics, prediction = self.objective(previous, x, P, eps, beta, teacher)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), cfg.grad_clip)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        self._average()
+        if self.replay is not None:
+            self.replay[kept] = self.ranks.gather(_to_bytes(prediction))
+        return metrics
+
+    # ------------------------------------------------------------------------------------------------ the batches
+
+    def _generators(self) -> tuple[torch.Generator, torch.Generator]:
+        """Fresh generators on the CPU and on the device, seeded by the step: nothing to store for a resume."""
+        seed = self.cfg.seed * 1_000_003 + self.budget.step
+        return torch.Generator().manual_seed(seed), torch.Generator(self.device).manual_seed(seed)
+
+    def _draw_replay(self, tfr: float) -> tuple[Any, ...]:
+        """Transitions t: x_{t-1} true with chance tfr, else as last predicted; x_t, P_t, eps, and t itself."""
+        n = self.budget.frames_in(self.budget.epoch)
+        batch = self.cfg.batch_size * (self.cfg.train_vi_len - 1)
+        generator, noise = self._generators()
+        t = torch.randint(1, n, (batch,), generator=generator).to(self.device)
+        forced = (torch.rand(batch, generator=generator) < tfr).to(self.device)
+        eps = torch.randn(batch, *self.model.latent_shape, generator=noise, device=self.device)
+        own = self.ranks.share(batch)
+        mine = t[own]
+        previous = torch.where(forced[own, None, None, None], self.frames[mine - 1], self.replay[mine - 1])
+        return _to_images(previous), _to_images(self.frames[mine]), _to_images(self.labels[mine]), eps[own], None, t
+
+    def _draw_clips(self, tfr: float) -> tuple[Any, ...]:
+        """Clips of train_vi_len frames at random places, and for each prediction whether the true frame is fed."""
+        cfg, n = self.cfg, self.budget.frames_in(self.budget.epoch)
+        generator, noise = self._generators()
+        start = torch.randint(0, n - cfg.train_vi_len + 1, (cfg.batch_size, 1), generator=generator)
+        teacher = torch.rand(cfg.batch_size, cfg.train_vi_len - 1, generator=generator) < tfr
+        shape = (cfg.batch_size, cfg.train_vi_len - 1, *self.model.latent_shape)
+        eps = torch.randn(shape, generator=noise, device=self.device)
+        own = self.ranks.share(cfg.batch_size)
+        index = (start[own] + torch.arange(cfg.train_vi_len)).to(self.device)  # (B, T)
+        x = _to_images(self.frames[index])
+        return x, x, _to_images(self.labels[index]), eps[own], teacher[own], None
+
+    def _resident(self, images: np.ndarray) -> Tensor:
+        """uint8 images as a tensor on the device, or left memory-mapped where they would take half of its memory."""
+        tensor = torch.from_numpy(images)
+        if self.device.type == "cuda" and images.nbytes < torch.cuda.mem_get_info(self.device)[0] / 8:
+            return tensor.to(self.device)
+        return tensor
+
+    # ------------------------------------------------------------------------------------------- rates and averages
+
+    def _set_learning_rate(self) -> float:
+        """Warm-up, then a cosine to zero (Loshchilov & Hutter, SGDR, ICLR 2017); returns that of the last group."""
+        cfg, progress = self.cfg, self.budget.position / self.budget.length
+        factor = (1 + math.cos(math.pi * progress)) / 2 * min(1.0, (progress + 1e-3) / max(cfg.warmup, 1e-3))
+        if cfg.fast_train and self.budget.epoch < cfg.fast_train_epoch:
+            factor *= cfg.fast_lr
+        groups = [group for o in self.optimizers for group in o.param_groups]
+        for group, peak in zip(groups, self.peak_lr, strict=True):
+            group["lr"] = peak * factor
+        return groups[-1]["lr"]
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Exponential moving average of the weights, with a short memory in the first steps; buffers are copied."""
+        decay = min(self.cfg.ema, (self.budget.step + 1) / (self.budget.step + 10))
+        torch._foreach_lerp_(list(self.averaged.parameters()), list(self.model.parameters()), 1 - decay)
+        for mean, value in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
+            mean.copy_(value)
+
+    # --------------------------------------------------------------------------------- reading, validating, writing
+
+    def _read_losses(self) -> None:
+        """Fetch the losses of the steps since the last reading, in one transfer.
+
+        Raises:
+            LabError: a loss is NaN or infinite.
+        """
+        if not self._unread:
+            return
+        values = self.ranks.mean(torch.stack([metrics for _, metrics in self._unread])).tolist()
+        fresh = []
+        for (row, _), (loss, mse, kl) in zip(self._unread, values, strict=True):
+            if not math.isfinite(loss):
+                raise LabError(
+                    f"the loss is {loss} in step {row['step']} (mse {mse:g}, kl {kl:g}, beta {row['beta']:g}, "
+                    f"lr {row['lr']:g}); checkpoints written before it are kept. Try a smaller --lr or --grad_clip"
+                )
+            fresh.append({name: (row | {"loss": loss, "mse": mse, "kl": kl})[name] for name in COLUMNS})
+        self._unread.clear()
+        self.history += fresh
+        self._emit("log")
+
+    def _end_of_epoch(self, epoch: int) -> None:
+        self._read_losses()
+        self._emit("epoch")
+        if (epoch + 1) % self.cfg.per_val == 0:
+            self._validate()
+        if (epoch + 1) % self.cfg.per_save == 0:
+            self.save("last.ckpt")
+
+    def _validate(self) -> None:
+        """Roll out the validation video from the prior; keep the best checkpoint.  The first rank does it."""
+        if self.val is None or not self.ranks.first or not self.history:
+            return
+        self.prediction = predict(self.averaged, [self.val], seed=self.cfg.seed)[0]
+        value = float(psnr(self.prediction[1:], self.val.frames[1:]).mean())
+        self.history[-1]["val_psnr"] = value
+        if value > self.best_psnr:
+            self.best_psnr = value
+            self.save("best.ckpt")
+        self._emit("validate")
+
+    def save(self, name: str) -> None:
+        """Write a checkpoint and the history to save_root; ``state_dict`` holds the averaged weights."""
+        if not self.ranks.first:
+            return
+        budget = self.budget
+        checkpoint = {
+            "state_dict": self.averaged.state_dict(), "weights": self.model.state_dict(),
+            "optimizer": [o.state_dict() for o in self.optimizers], "config": self.cfg.to_dict(),
+            "lr": self.optimizers[-1].param_groups[-1]["lr"], "tfr": self.tfr(budget.epoch), "last_epoch": budget.epoch,
+            "step": budget.step, "seconds": budget.seconds, "best_psnr": self.best_psnr,
+        }  # fmt: skip
+        with atomic_file(self.save_root / name) as file:
+            torch.save(checkpoint, file)
+        write_history(self.save_root / "history.csv", self.history)
+
+    def resume(self, path: str | Path) -> None:
+        """Continue from a checkpoint, written by any number of processes, with the history that lies beside it.
+
+        A course checkpoint gives weights and the epoch.  The replayed predictions are made anew from true frames.
+
+        Raises:
+            LabError: the checkpoint does not fit, or its budget is spent already.
+        """
+        checkpoint = read_checkpoint(path)
+        load_weights(self.model, checkpoint.get("weights", checkpoint["state_dict"]), path)
+        load_weights(self.averaged, checkpoint["state_dict"], path)
+        if "config" in checkpoint:
+            same_optimizer = checkpoint["config"]["optim"] == self.cfg.optim
+            for optimizer, state in zip(self.optimizers, checkpoint["optimizer"] if same_optimizer else [], strict=False):
+                optimizer.load_state_dict(state)
+            self.budget.step, self.budget.seconds = checkpoint["step"], checkpoint["seconds"]
+            self.best_psnr = checkpoint["best_psnr"]
+            with contextlib.suppress(LabError):
+                rows = read_history(Path(path).with_name("history.csv"))
+                self.history = [row for row in rows if row["step"] < self.budget.step]
+        else:
+            done = min(checkpoint.get("last_epoch", -1) + 1, self.cfg.num_epoch)
+            self.budget.step = int(self.budget.ends[done - 1]) if done else 0
+            self.budget.seconds = done / self.cfg.num_epoch * 60 * (self.cfg.minutes or 0)
+        if self.budget.spent:
+            what = f"{self.cfg.minutes} minutes" if self.cfg.minutes else f"{self.cfg.num_epoch} epochs"
+            raise LabError(f"{path} has been trained for its {what} already; raise --num_epoch or --minutes to go on")
+
+    def _emit(self, event: str) -> None:
+        if self.ranks.first:
+            for callback in self.callbacks:
+                callback(event, self)
+
+
+def _to_images(pixels: Tensor) -> Tensor:
+    """uint8 (..., H, W, 3) -> float (..., 3, H, W) in [0, 1]; the memory stays channels-last."""
+    return pixels.movedim(-1, -3).float().div_(255)
+
+
+def _to_bytes(images: Tensor) -> Tensor:
+    """float (B, 3, H, W) -> uint8 (B, H, W, 3)."""
+    return images.clamp(0, 1).mul(255).round_().byte().permute(0, 2, 3, 1)
+
+
+# ------------------------------------------------------------------------------------------------------- conveniences
+
+
+def fit(
+    model: ConditionalVAE, train: Video, val: Video | None, cfg: LabConfig,
+    callbacks: Sequence[Callback] = (), resume: str | Path | None = None, ranks: Ranks | None = None,
+) -> list[Row]:  # fmt: skip
+    """Train ``model`` in place; afterwards it holds the averaged weights and is in evaluation mode.
+
+    Writes ``last.ckpt``, ``best.ckpt`` and ``history.csv`` to ``cfg.save_root``.
+
+    Args:
+        train, val: the videos; ``val`` None trains without validation.
+        callbacks: called as ``callback(event, trainer)``, see ``Trainer``.
+        resume: a checkpoint to continue from.
+
+    Returns:
+        The history: one dict for each step with the keys of ``COLUMNS``.
+
+    Raises:
+        LabError: bad input, a loss that is not finite, or a file that cannot be written.
+        KeyboardInterrupt: after ``last.ckpt`` has been written.
+    """
+    if cfg.deterministic:
+        torch.use_deterministic_algorithms(True)
+    trainer = Trainer(model, train, val, cfg, callbacks, ranks)
+    if resume is not None:
+        trainer.resume(resume)
+    history = trainer.fit()
+    model.load_state_dict(trainer.averaged.state_dict())
+    model.eval()
+    return history
+
+
+def write_history(path: str | Path, history: Sequence[Row]) -> None:
+    """Write the history as CSV; ``val_psnr`` is empty in steps without validation."""
+    with atomic_file(path) as file:
+        lines = [",".join(COLUMNS), *(",".join(_cell(row[name]) for name in COLUMNS) for row in history)]
+        file.write(("\n".join(lines) + "\n").encode())
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else repr(value)
+
+
+def read_history(path: str | Path) -> list[Row]:
+    """The inverse of ``write_history``.
+
+    Raises:
+        LabError: the file is missing or has other columns.
+    """
+    try:
+        with open(path, newline="") as file:
+            reader = csv.DictReader(file)
+            if tuple(reader.fieldnames or ()) != COLUMNS:
+                raise LabError(f"{path} is no history: its columns are {reader.fieldnames}, expected {list(COLUMNS)}")
+            whole = {"step", "epoch"}
+            return [{k: None if v == "" else int(v) if k in whole else float(v) for k, v in row.items()} for row in reader]
+    except (OSError, ValueError, TypeError) as error:
+        raise LabError(f"{path} cannot be read as a history ({error})") from error
+
+
+class ProgressBar:
+    """Callback: a progress bar in a terminal, with the latest losses and validation PSNR."""
+
+    def __call__(self, event: str, trainer: Trainer) -> None:
+        from tqdm import tqdm
+
+        budget = trainer.budget
+        if event == "start":
+            unit = "s" if trainer.cfg.minutes else "step"
+            form = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f}" + unit + " [{elapsed}<{remaining}] {postfix}"
+            self.bar = tqdm(total=budget.length, desc="train", bar_format=form, initial=budget.position)
+        elif event == "end":
+            self._update(trainer)
+            self.bar.close()
+        else:
+            self._update(trainer)
+
+    def _update(self, trainer: Trainer) -> None:
+        self.bar.update(trainer.budget.position - self.bar.n)
+        if trainer.history:
+            row = trainer.history[-1]
+            best = f" val={trainer.best_psnr:.2f}dB" if math.isfinite(trainer.best_psnr) else ""
+            rate = row["step"] * trainer.cfg.batch_size * (trainer.cfg.train_vi_len - 1) / max(row["seconds"], 1e-9)
+            text = f"mse={row['mse']:.5f} kl={row['kl']:.2f} beta={row['beta']:.2f} tfr={row['tfr']:.1f} {rate:.0f}frames/s"
+            self.bar.set_postfix_str(text + best)

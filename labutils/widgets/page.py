@@ -1,0 +1,123 @@
+"""What the widgets share: their style sheets, and pages that show them without a kernel and without a network.
+
+A widget's ES module must
+
+- import nothing, and keep what it shows in traits of the model;
+- define a constant ``widget`` with ``render({model, el})`` and, optionally, ``initialize({model})``, and end with
+  ``export default widget;``.
+
+In a notebook anywidget runs it.  In a page the same text is inlined as it is, followed by ``page.js``, which starts
+``widget`` with a model that holds the traits' values but has no kernel behind it.
+"""
+
+import base64
+import hashlib
+import html
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import anywidget
+
+HERE = Path(__file__).parent
+
+
+@lru_cache
+def source(name: str) -> str:
+    """The text of a file beside this module."""
+    return (HERE / name).read_text(encoding="utf-8")
+
+
+def styles(*names: str) -> str:
+    """The shared style sheet followed by the named ones: what a widget gives as ``_css``."""
+    return "\n".join(source(name) for name in ("shared.css", *names))
+
+
+def _plain(value: Any) -> Any:
+    """A trait's value as JSON; bytes become ``{"$bytes": base64}``."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return {"$bytes": base64.b64encode(value).decode("ascii")}
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value
+
+
+def state(widget: anywidget.AnyWidget) -> dict[str, Any]:
+    """The values of the widget's own synchronised traits, without those of anywidget and ipywidgets."""
+    theirs = {*anywidget.AnyWidget.class_trait_names(), "_esm", "_css", "_anywidget_id"}
+    return {name: _plain(getattr(widget, name)) for name in widget.keys if name not in theirs}
+
+
+def _script_hash(script: str) -> str:
+    return "'sha256-" + base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii") + "'"
+
+
+def page(title: str, parts: Sequence[str | anywidget.AnyWidget]) -> str:
+    """One self-contained HTML page.
+
+    Args:
+        title: text of the page's title (not shown in its body).
+        parts: in order; a string is HTML and taken as it is (escape what you do not know), a widget is shown alive.
+
+    The page's content security policy forbids every request to the network and every script but those inlined here.
+    """
+    body: list[str] = []
+    modules: dict[str, str] = {}
+    sheets: dict[str, None] = {}
+    for part in parts:
+        if isinstance(part, str):
+            body.append(part)
+            continue
+        kind = type(part).__name__
+        modules[kind] = str(part._esm)
+        sheets[str(part._css)] = None
+        values = json.dumps(state(part), separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
+        body.append(
+            f'<div class="lab-mount" data-widget="{kind}"><script type="application/json">{values}</script></div>'
+        )
+    scripts = []
+    for kind, module in modules.items():
+        script = f"\n{module}\n{source('page.js').replace('WIDGET_KIND', kind)}"
+        if "</script" in script.lower():
+            raise ValueError(f"the module of {kind} holds an end tag of a script and cannot be inlined")
+        scripts.append(script)
+    policy = "; ".join([
+        "default-src 'none'",
+        "img-src data: blob:",
+        "style-src 'unsafe-inline'",
+        "script-src " + (" ".join(map(_script_hash, scripts)) or "'none'"),
+        "base-uri 'none'",
+        "form-action 'none'",
+    ])  # fmt: skip
+    lines = [
+        "<!doctype html>",
+        '<html lang="en">',
+        "<head>",
+        '<meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        '<link rel="icon" href="data:,">',
+        f"<title>{html.escape(title)}</title>",
+        *(f"<style>\n{sheet}\n</style>" for sheet in (source("page.css"), *sheets)),
+        "</head>",
+        "<body>",
+        "<main>",
+        *body,
+        "</main>",
+        *(f'<script type="module">{script}</script>' for script in scripts),
+        "</body>",
+        "</html>",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def write_page(path: str | Path, title: str, parts: Sequence[str | anywidget.AnyWidget]) -> Path:
+    """Write ``page(title, parts)`` to ``path`` (folders are made) and return the path."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page(title, parts), encoding="utf-8", newline="\n")
+    return path
