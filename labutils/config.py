@@ -45,20 +45,20 @@ class LabConfig:
 
     # training
     mode: Literal["replay", "clips"] = _setting(
-        "replay", "training", "clips: the assignment's 16-frame rollouts; replay: single steps from replayed predictions"
+        "replay", "training", "clips: the assignment's 16-frame rollouts; replay: steps from replayed predictions"
     )
-    num_epoch: int = _setting(70, "training", "epochs: passes over the data or, with --minutes, equal parts of that time")
+    num_epoch: int = _setting(70, "training", "epochs: passes over the data; with --minutes, equal parts of that time")
     minutes: float | None = _setting(None, "training", "train for this long instead of num_epoch passes over the data")
-    batch_size: int = _setting(2, "training", "clips in a step; replay takes batch_size x (train_vi_len - 1) transitions")
-    optim: Literal["Muon", "AdamW", "Adam"] = _setting("Muon", "training", "optimizer; Muon steps matrices, AdamW the rest")
+    batch_size: int = _setting(2, "training", "clips in a step; replay: batch_size x (train_vi_len - 1) transitions")
+    optim: Literal["Muon", "AdamW", "Adam"] = _setting("Muon", "training", "Muon steps convolutions, AdamW the rest")
     lr: float = _setting(1e-3, "training", "peak learning rate of Adam and AdamW; Muon uses 10 times as much")
     warmup: float = _setting(0.02, "training", "part of training in which the learning rate rises from 0")
     weight_decay: float = _setting(0.01, "training", "decoupled weight decay of Muon and AdamW")
     grad_clip: float = _setting(1.0, "training", "largest norm of the gradient")
-    ema: float = _setting(0.995, "training", "decay of the averaged weights that are validated and saved; 0: no averaging")
+    ema: float = _setting(0.995, "training", "decay of the averaged weights, which are validated and saved; 0: none")
     l1: float = _setting(0.1, "training", "weight of the mean absolute error beside the MSE")
     sigma_x: float = _setting(
-        0.05, "training", "std of the Gaussian p(x | z): KL is weighed by beta * 2 sigma_x^2 / (3 H W), so beta 1 is the ELBO"
+        0.05, "training", "std of p(x | z): the weight of KL is beta * 2 sigma_x^2 / (3 H W); beta 1 is the ELBO"
     )
     feedback_grad: bool = _setting(False, "training", "clips mode: let gradients flow through the generated last frame")
     fast_train: bool = _setting(False, "training", "start with fewer data and a larger learning rate")
@@ -79,13 +79,13 @@ class LabConfig:
     kl_anneal_type: Literal["Cyclical", "Monotonic", "None"] = _setting("Cyclical", "schedules", "KL annealing")
     kl_anneal_cycle: int = _setting(10, "schedules", "number of cycles of cyclical annealing in the whole training")
     kl_anneal_ratio: float = _setting(1.0, "schedules", "part of a cycle in which beta rises, in (0, 1]")
-    kl_anneal_shape: Literal["linear", "cosine", "sigmoid"] = _setting("linear", "schedules", "shape of the rise of beta")
+    kl_anneal_shape: Literal["linear", "cosine", "sigmoid"] = _setting("linear", "schedules", "how beta rises")
     kl_anneal_start: float = _setting(0.0, "schedules", "beta at the start of a cycle")
     kl_anneal_stop: float = _setting(1.0, "schedules", "beta at the end of the rise")
 
     # where things go and what they run on
     save_root: str = _setting("outputs", "output", "folder for checkpoints, history, reports and videos")
-    ckpt_path: str | None = _setting(None, "output", "checkpoint to resume from, to validate or to test; the course's too")
+    ckpt_path: str | None = _setting(None, "output", "checkpoint to resume, validate or test; the course's too")
     device: str = _setting("auto", "output", "auto, cpu, cuda or cuda:1; auto takes CUDA where it works")
     quiet: bool = _setting(False, "output", "no progress bars")
 
@@ -106,9 +106,11 @@ class LabConfig:
                 raise LabError(f"--{name} is {getattr(self, name)}; it must lie in [0, 1]")
         for name in ("train_vi_len", "val_vi_len"):
             if getattr(self, name) < 2:
-                raise LabError(f"--{name} is {getattr(self, name)}; a clip needs at least 2 frames, one given, one predicted")
-        positive = ("F_dim", "L_dim", "N_dim", "D_out_dim", "width", "num_epoch", "batch_size", "lr", "sigma_x", "grad_clip",
-                    "kl_anneal_cycle", "per_save", "per_val", "fast_lr")  # fmt: skip
+                raise LabError(f"--{name} is {getattr(self, name)}; at least 2: one is given, one predicted")
+        positive = (
+            "F_dim", "L_dim", "N_dim", "D_out_dim", "width", "num_epoch", "batch_size", "lr", "sigma_x", "grad_clip",
+            "kl_anneal_cycle", "per_save", "per_val", "fast_lr",
+        )  # fmt: skip
         for name in positive:
             if not getattr(self, name) > 0:
                 raise LabError(f"--{name} is {getattr(self, name)}; it must be greater than 0")

@@ -79,7 +79,7 @@ def find_images(folder: Path) -> list[Path]:
         LabError: the folder is missing or empty, a name holds no number, or two names hold the same one.
     """
     if not folder.is_dir():
-        raise LabError(f"{folder} is missing; data/README.md shows the layout, `make-data` makes a data set that has it")
+        raise LabError(f"{folder} is missing; data/README.md shows the layout, `make-data` makes a data set")
     numbered: dict[int, Path] = {}
     for path in sorted(folder.glob("*.png")):
         digits = re.findall(r"\d+", path.stem)
@@ -190,7 +190,8 @@ def load_images(folder: Path, root: Path, cfg: LabConfig) -> np.ndarray:
         os.replace(temporary, cache)
         note.write_text(json.dumps({"fingerprint": fingerprint, "images": len(paths)}))
     except OSError as error:
-        raise LabError(f"the cache {cache} cannot be written: {error.strerror}; make room or set XDG_CACHE_HOME") from error
+        reason = error.strerror or error
+        raise LabError(f"the cache {cache} cannot be written: {reason}; make room or set XDG_CACHE_HOME") from error
     finally:
         Path(temporary).unlink(missing_ok=True)
     return np.load(cache, mmap_mode="c")
@@ -270,7 +271,7 @@ def _load_truth(root: Path, name: str, cfg: LabConfig) -> np.ndarray | None:
 
 
 def read_truth_csv(path: Path, height: int, width: int) -> np.ndarray:
-    """The course's ``GT{k}.csv``: one flat list of numbers in [0, 1], T * 3 * H * W, channel first -> uint8 (T, H, W, 3).
+    """The course's ``GT{k}.csv``: T * 3 * H * W numbers in [0, 1], channel first -> uint8 (T, H, W, 3).
 
     Raises:
         LabError: the file holds something else than numbers, or not a whole number of frames.

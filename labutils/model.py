@@ -39,7 +39,7 @@ class ConditionalVAE(nn.Module):
         return self.Gaussian_Predictor(self.frame_transformation(x), label_feature, eps)
 
     def step(self, previous: Tensor, label_feature: Tensor, z: Tensor) -> Tensor:
-        """Predict a frame (B, 3, H, W) from the LAST frame (B, 3, H, W), the current pose's feature, and z (B, N, h, w)."""
+        """Predict a frame (B, 3, H, W) from the LAST frame (B, 3, H, W), the feature of its pose, z (B, N, h, w)."""
         fused = self.Decoder_Fusion(self.frame_transformation(previous), label_feature, z)
         return self.Generator(fused)
 
@@ -88,7 +88,8 @@ class ConditionalVAE(nn.Module):
         kl, z = clips(kl_divergence(mu, logvar)), clips(z)
 
         if bool(teacher.all()):
-            fused = self.Decoder_Fusion(frame_feature[:, :-1].flatten(0, 1), label_feature.flatten(0, 1), z.flatten(0, 1))
+            last = frame_feature[:, :-1].flatten(0, 1)
+            fused = self.Decoder_Fusion(last, label_feature.flatten(0, 1), z.flatten(0, 1))
             return clips(self.Generator(fused)), kl
 
         predictions: list[Tensor] = []
@@ -127,15 +128,14 @@ class ConditionalVAE(nn.Module):
         """
         B, T = labels.shape[:2] if labels.dim() == 5 else (0, 0)
         if labels.dim() != 5 or x1.shape != labels[:, 0].shape:
-            raise LabError(
-                f"generate: x1 is {tuple(x1.shape)} and labels {tuple(labels.shape)}; expected (B, 3, H, W) and (B, T, 3, H, W)"
-            )
-        if x1.shape[1:] != (3, self.cfg.frame_H, self.cfg.frame_W):
-            raise LabError(
-                f"generate: frames are {tuple(x1.shape[1:])}, the model was built for (3, {self.cfg.frame_H}, {self.cfg.frame_W})"
-            )
-        if z is not None and z.shape != (B, T - 1, *self.latent_shape):
-            raise LabError(f"generate: z is {tuple(z.shape)}; expected (B, T-1, N, h, w) = {(B, T - 1, *self.latent_shape)}")
+            found = f"x1 is {tuple(x1.shape)} and labels {tuple(labels.shape)}"
+            raise LabError(f"generate: {found}; expected (B, 3, H, W) and (B, T, 3, H, W)")
+        size = (3, self.cfg.frame_H, self.cfg.frame_W)
+        if x1.shape[1:] != size:
+            raise LabError(f"generate: frames are {tuple(x1.shape[1:])}, the model was built for {size}")
+        expected = (B, T - 1, *self.latent_shape)
+        if z is not None and z.shape != expected:
+            raise LabError(f"generate: z is {tuple(z.shape)}; expected (B, T-1, N, h, w) = {expected}")
 
         frames = torch.empty_like(labels)  # (B, T, 3, H, W)
         frames[:, 0] = x = x1.clamp(0, 1)

@@ -50,7 +50,8 @@ class Muon(torch.optim.Optimizer):
                 stacked = torch.stack([g.reshape(rows, columns) for g in nesterov])  # (k, rows, columns)
                 updates = orthogonalize(stacked) * max(1, rows / columns) ** 0.5
                 torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
-                torch._foreach_add_(params, [u.view(p.shape) for u, p in zip(updates, params, strict=True)], alpha=-group["lr"])
+                for p, update in zip(params, updates, strict=True):
+                    p.sub_(update.view(p.shape), alpha=group["lr"])
 
 
 def build_optimizers(model: nn.Module, cfg: LabConfig) -> list[torch.optim.Optimizer]:

@@ -117,7 +117,8 @@ class Trainer:
         callbacks: Sequence[Callback] = (), ranks: Ranks | None = None,
     ):  # fmt: skip
         if len(train.frames) < cfg.train_vi_len or not train.has_truth:
-            raise LabError(f"training needs at least {cfg.train_vi_len} frames with labels; {len(train.frames)} were given")
+            found = f"{len(train.frames)} frames and {len(train.labels)} labels were given"
+            raise LabError(f"training needs at least {cfg.train_vi_len} frames with labels; {found}")
         self.cfg, self.val, self.callbacks, self.ranks = cfg, val, list(callbacks), ranks or Ranks()
         self.device, self.save_root = self.ranks.device, Path(cfg.save_root)
         self.budget = Budget(cfg, len(train.frames))
@@ -143,7 +144,7 @@ class Trainer:
 
     def fit(self) -> list[Row]:
         """Train until the budget is spent or ``stop`` is called; returns the history, one row for each step."""
-        cfg, budget = self.cfg, self.budget
+        budget = self.budget
         began, epoch = time.perf_counter() - budget.seconds, budget.epoch
         self._emit("start")
         try:
@@ -323,8 +324,9 @@ class Trainer:
         load_weights(self.averaged, checkpoint["state_dict"], path)
         if "config" in checkpoint:
             same_optimizer = checkpoint["config"]["optim"] == self.cfg.optim
-            for optimizer, state in zip(self.optimizers, checkpoint["optimizer"] if same_optimizer else [], strict=False):
-                optimizer.load_state_dict(state)
+            if same_optimizer:
+                for optimizer, state in zip(self.optimizers, checkpoint["optimizer"], strict=True):
+                    optimizer.load_state_dict(state)
             self.budget.step, self.budget.seconds = checkpoint["step"], checkpoint["seconds"]
             self.best_psnr = checkpoint["best_psnr"]
             with contextlib.suppress(LabError):
@@ -399,6 +401,10 @@ def _cell(value: float | None) -> str:
     return "" if value is None else repr(value)
 
 
+def _value(name: str, text: str) -> float | None:
+    return None if text == "" else int(text) if name in ("step", "epoch") else float(text)
+
+
 def read_history(path: str | Path) -> list[Row]:
     """The inverse of ``write_history``.
 
@@ -410,8 +416,7 @@ def read_history(path: str | Path) -> list[Row]:
             reader = csv.DictReader(file)
             if tuple(reader.fieldnames or ()) != COLUMNS:
                 raise LabError(f"{path} is no history: its columns are {reader.fieldnames}, expected {list(COLUMNS)}")
-            whole = {"step", "epoch"}
-            return [{k: None if v == "" else int(v) if k in whole else float(v) for k, v in row.items()} for row in reader]
+            return [{name: _value(name, text) for name, text in row.items()} for row in reader]
     except (OSError, ValueError, TypeError) as error:
         raise LabError(f"{path} cannot be read as a history ({error})") from error
 
@@ -439,5 +444,5 @@ class ProgressBar:
             row = trainer.history[-1]
             best = f" val={trainer.best_psnr:.2f}dB" if math.isfinite(trainer.best_psnr) else ""
             rate = row["step"] * trainer.cfg.batch_size * (trainer.cfg.train_vi_len - 1) / max(row["seconds"], 1e-9)
-            text = f"mse={row['mse']:.5f} kl={row['kl']:.2f} beta={row['beta']:.2f} tfr={row['tfr']:.1f} {rate:.0f}frames/s"
-            self.bar.set_postfix_str(text + best)
+            text = f"mse={row['mse']:.5f} kl={row['kl']:.2f} beta={row['beta']:.2f} tfr={row['tfr']:.1f}"
+            self.bar.set_postfix_str(f"{text} {rate:.0f}frames/s{best}")

@@ -117,6 +117,8 @@ def jupyterlab(folder: Path, theme: str = "JupyterLab Light", timeout: float = 6
                 time.sleep(0.1)
             yield lab
         finally:
+            for client in lab.clients:
+                client.stop_channels()
             for kernel in lab.get("api/kernels") if server.poll() is None else []:
                 lab.request("DELETE", f"api/kernels/{kernel['id']}")
             server.terminate()
@@ -132,6 +134,7 @@ class Lab:
 
     def __init__(self, url: str, token: str, runtime: Path) -> None:
         self.url, self.token, self.runtime = url, token, runtime
+        self.clients: list[Any] = []
 
     def request(self, method: str, path: str) -> bytes:
         headers = {"Authorization": f"token {self.token}"}
@@ -162,7 +165,16 @@ class Tab:
     """One notebook in one browser page; ``errors`` collects what the page reports."""
 
     def __init__(self, lab: Lab, page: Any, errors: list[str], kernel: str) -> None:
+        from jupyter_client import BlockingKernelClient
+
         self.lab, self.page, self.errors, self.kernel = lab, page, errors, kernel
+        # One client for all calls, made while the kernel is quiet: making one waits for a silence that a widget that
+        # plays would not grant.
+        self.client = BlockingKernelClient(connection_file=str(lab.runtime / f"kernel-{kernel}.json"))
+        self.client.load_connection_file()
+        self.client.start_channels()
+        self.client.wait_for_ready(30)
+        lab.clients.append(self.client)
 
     def run_all(self, timeout: float = 60) -> None:
         """Run all cells and wait for the last one.
@@ -182,27 +194,18 @@ class Tab:
 
     def python(self, code: str, timeout: float = 30) -> str:
         """Run code in the notebook's kernel, beside the browser; what it prints, without spaces at the ends."""
-        from jupyter_client import BlockingKernelClient
+        text: list[str] = []
 
-        client = BlockingKernelClient(connection_file=str(self.lab.runtime / f"kernel-{self.kernel}.json"))
-        client.load_connection_file()
-        client.start_channels()
-        try:
-            client.wait_for_ready(timeout)
-            text: list[str] = []
+        def collect(message: dict[str, Any]) -> None:
+            content = message["content"]
+            if message["msg_type"] == "stream":
+                text.append(content["text"])
+            elif message["msg_type"] == "error":
+                text.append("\n".join(content["traceback"]))
 
-            def collect(message: dict[str, Any]) -> None:
-                content = message["content"]
-                if message["msg_type"] == "stream":
-                    text.append(content["text"])
-                elif message["msg_type"] == "error":
-                    text.append("\n".join(content["traceback"]))
-
-            reply = client.execute_interactive(code, timeout=timeout, output_hook=collect, allow_stdin=False)
-            assert reply["content"]["status"] == "ok", "".join(text)
-            return "".join(text).strip()
-        finally:
-            client.stop_channels()
+        reply = self.client.execute_interactive(code, timeout=timeout, output_hook=collect, allow_stdin=False)
+        assert reply["content"]["status"] == "ok", "".join(text)
+        return "".join(text).strip()
 
     def shut_down_kernel(self) -> None:
         """End the kernel, as "Shut Down Kernel" does, and wait until it is gone."""

@@ -165,6 +165,9 @@ def test_keys_move_the_frame_and_nothing_else(tab):
     assert scrubber.index == 1 and page.locator(".jp-Cell").count() == cells
     page.keyboard.press("w")
     assert scrubber.index > COUNT / 2
+    scrubber.root.get_by_role("button", name="Play").focus()  # not a field to write in: JupyterLab takes keys here
+    page.keyboard.press("b")
+    assert scrubber.index == 1 and page.locator(".jp-Cell").count() == cells
 
 
 def test_mouse_on_slider_curve_and_buttons(tab):
@@ -216,7 +219,7 @@ def test_index_travels_to_python_and_back(tab):
     assert until(lambda: scrubber.index == 17) and shown(scrubber, 17)
 
 
-def test_playing_runs_on_time_and_does_not_flood_python(tab):
+def test_playing_ends_with_python_at_the_last_frame(tab):
     scrubber, page = Scrubber(tab.page), tab.page
     scrubber.focus(0)
     scrubber.root.get_by_role("button", name="Loop").click()
@@ -229,7 +232,7 @@ def test_playing_runs_on_time_and_does_not_flood_python(tab):
     assert until(lambda: scrubber.root.get_by_role("button", name="Play").count() == 1)
     assert until(lambda: tab.python("print(scrubber.index, scrubber.playing)") == f"{COUNT - 1} False")
     seen = eval(tab.python("print(seen)"))
-    assert seen == sorted(seen) and seen[-1] == COUNT - 1 and 3 <= len(seen) <= 40, seen
+    assert seen == sorted(seen) and seen[-1] == COUNT - 1 and len(seen) >= 3, seen
     tab.python("scrubber.loop = True; scrubber.playing = True")
     assert until(lambda: 0 < scrubber.index < 60)
     tab.python("scrubber.playing = False")
@@ -326,6 +329,35 @@ def test_the_page_scrubs_without_any_network(browser, tmp_path):
     page.keyboard.press("Home")
     assert until(lambda: page.evaluate("document.documentElement.scrollWidth <= innerWidth")) and shown(scrubber, 0)
     assert wanted == [] and errors == []
+    context.close()
+
+
+def test_playing_does_not_flood_python(browser, tmp_path):
+    """Counted on a page, where nothing but the module's own throttle holds messages back."""
+    from labutils.widgets import FrameScrubber
+
+    path = FrameScrubber.from_arrays(pose, truth, prediction, fps=50, loop=False).to_html(tmp_path / "page.html")
+    text = path.read_text(encoding="utf-8")
+    assert text.count("save_changes() {}") == 1
+    path.write_text(
+        text.replace("save_changes() {}", "save_changes() { saved.push([performance.now(), this.get('index')]); }")
+    )
+    context = browser.new_context(bypass_csp=True)
+    page = context.new_page()
+    page.add_init_script("globalThis.saved = []")
+    page.goto(path.as_uri())
+    scrubber = Scrubber(page)
+    scrubber.wait()
+    scrubber.focus()
+    page.keyboard.press("Space")
+    assert until(
+        lambda: scrubber.root.get_by_role("button", name="Play").count() == 1 and scrubber.index == COUNT - 1, 10
+    )
+    page.wait_for_timeout(200)
+    saved = page.evaluate("saved")
+    steps = [(then, index) for (then, index), (_, before) in zip(saved[1:], saved, strict=False) if index != before]
+    gaps = np.diff([then for then, _ in steps])
+    assert len(steps) > 10 and gaps.min() > 90 and steps[-1][1] == COUNT - 1, steps
     context.close()
 
 

@@ -64,7 +64,12 @@ def test_the_cache_is_used_and_rebuilt_when_an_image_changes(root, monkeypatch):
     folder = root / "train" / "train_img"
     decoded = []
     original = dataset.decode_images
-    monkeypatch.setattr(dataset, "decode_images", lambda paths, *a: (decoded.append(len(paths)), original(paths, *a))[1])
+
+    def counted(paths, *rest):
+        decoded.append(len(paths))
+        original(paths, *rest)
+
+    monkeypatch.setattr(dataset, "decode_images", counted)
     first = dataset.load_images(folder, root, CFG)
     again = dataset.load_images(folder, root, CFG)
     assert decoded == [6] and np.array_equal(first, again)
@@ -175,7 +180,10 @@ FAULTS = {
     "no root": (lambda r: r.rename(r.parent / "gone"), "data root .* is missing"),
     "no folder": (lambda r: (r / "train/train_img").rename(r / "x"), "train_img is missing"),
     "empty folder": (lambda r: [p.unlink() for p in (r / "train/train_img").iterdir()], "holds no PNG images"),
-    "unequal counts": (lambda r: remove(r / "train/train_img/frame000003.png"), "5 images in train_img but 6 in train_label"),
+    "unequal counts": (
+        lambda r: remove(r / "train/train_img/frame000003.png"),
+        "5 images in train_img but 6 in train_label",
+    ),
     "truncated": (
         lambda r: (r / "train/train_img/frame000003.png").write_bytes(
             (r / "train/train_img/frame000003.png").read_bytes()[:300]
@@ -195,9 +203,11 @@ FAULTS = {
         lambda r: (r / "train/train_img/frame000003.png").rename(r / "train/train_img/4.png"),
         "have the same number",
     ),
-    "too few": (lambda r: [remove(r / f"train/train_{k}/frame00000{i}.png") for i in range(3) for k in ("img", "label")],
-                "3 frames are too few, at least 4"),
-}  # fmt: skip
+    "too few": (
+        lambda r: [remove(r / f"train/train_{k}/frame00000{i}.png") for i in range(3) for k in ("img", "label")],
+        "3 frames are too few, at least 4",
+    ),
+}
 
 
 @pytest.mark.parametrize("fault", FAULTS)

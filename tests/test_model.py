@@ -56,7 +56,8 @@ def test_course_checkpoint_reproduces_its_outputs(course_model):
 
 def test_course_checkpoint_with_other_dimensions_is_recognised(tmp_path):
     cfg = LabConfig(variant="course", **{**SMALL, "frame_H": 32, "frame_W": 64})
-    torch.save({"state_dict": ConditionalVAE(cfg).state_dict(), "lr": 1.0, "tfr": 0.5, "last_epoch": 1}, tmp_path / "a.ckpt")
+    weights = ConditionalVAE(cfg).state_dict()
+    torch.save({"state_dict": weights, "lr": 1.0, "tfr": 0.5, "last_epoch": 1}, tmp_path / "a.ckpt")
     found = load_model(tmp_path / "a.ckpt").cfg
     assert (found.variant, found.F_dim, found.L_dim, found.N_dim, found.D_out_dim) == ("course", 16, 8, 4, 16)
 
@@ -205,7 +206,7 @@ def test_prior_draws_are_standard_normal_and_seeded(model):
         ((2, 3, 16, 24), (3, 5, 3, 16, 24), None, "x1 is"),
         ((2, 3, 16, 24), (2, 3, 16, 24), None, "x1 is"),
         ((1, 3, 24, 16), (1, 5, 3, 24, 16), None, "the model was built for"),
-        ((1, 3, 16, 24), (1, 5, 3, 16, 24), (1, 5, 4, 2, 3), "expected \\(B, T-1, N, h, w\\)"),
+        ((1, 3, 16, 24), (1, 5, 3, 16, 24), (1, 5, 4, 2, 3), r"expected \(B, T-1, N, h, w\)"),
     ],
 )
 def test_generate_names_wrong_shapes(x1, labels, z, message):
@@ -218,11 +219,11 @@ def test_bad_checkpoints_are_named(tmp_path):
     with pytest.raises(LabError, match="is missing"):
         load_model(tmp_path / "none.ckpt")
     (tmp_path / "text.ckpt").write_text("no checkpoint")
-    with pytest.raises(LabError, match="text.ckpt cannot be read"):
+    with pytest.raises(LabError, match=r"text\.ckpt cannot be read"):
         load_model(tmp_path / "text.ckpt")
     whole = (COURSE / "epoch=3.ckpt").read_bytes()
     (tmp_path / "cut.ckpt").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(LabError, match="cut.ckpt cannot be read"):
+    with pytest.raises(LabError, match=r"cut\.ckpt cannot be read"):
         load_model(tmp_path / "cut.ckpt")
     torch.save({"weights": 1}, tmp_path / "other.ckpt")
     with pytest.raises(LabError, match="holds no state_dict"):

@@ -22,7 +22,9 @@ def slow_cyclical(steps, start, stop, cycles, ratio):
     return values
 
 
-@pytest.mark.parametrize("steps, cycles, ratio", [(100, 10, 1.0), (100, 4, 0.5), (103, 10, 0.5), (7, 3, 1.0), (5, 10, 0.25)])
+@pytest.mark.parametrize(
+    "steps, cycles, ratio", [(100, 10, 1.0), (100, 4, 0.5), (103, 10, 0.5), (7, 3, 1.0), (5, 10, 0.25)]
+)
 def test_cyclical_equals_the_definition_also_where_cycles_do_not_divide(steps, cycles, ratio):
     beta = KLAnnealing("Cyclical", 0.1, 0.9, cycles, ratio)
     np.testing.assert_allclose(beta.values(steps), slow_cyclical(steps, 0.1, 0.9, cycles, ratio), atol=1e-12)
@@ -86,7 +88,9 @@ def test_schedules_come_from_the_flags():
     assert KLAnnealing.from_config(cfg)(1, 4) == pytest.approx(2 * RAMPS["cosine"](0.5))
 
 
-@pytest.mark.parametrize("bad", [dict(kind="cyclic"), dict(shape="cubic"), dict(cycles=0), dict(ratio=0.0), dict(ratio=1.1)])
+@pytest.mark.parametrize(
+    "bad", [dict(kind="cyclic"), dict(shape="cubic"), dict(cycles=0), dict(ratio=0.0), dict(ratio=1.1)]
+)
 def test_bad_schedules_are_refused(bad):
     with pytest.raises(LabError):
         KLAnnealing(**bad)

@@ -219,8 +219,8 @@ def test_motion_is_smooth(dances):
         assert speed.mean() > 0.003  # and there is motion
 
 
-def test_splits_share_a_vocabulary(monkeypatch):
-    """Every action occurs in a deck, and each starts and ends standing with the arms down."""
+def test_every_action_ends_as_it_starts():
+    """So that any may follow any: standing upright, arms down, both feet flat."""
     for action in set(stage.ACTIONS):
         dancer = stage.Dancer(np.random.default_rng(1))
         action(dancer)

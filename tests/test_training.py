@@ -19,8 +19,8 @@ from labutils.optim import Muon, build_optimizers, orthogonalize
 from labutils.training import COLUMNS, Budget, Objective, Trainer, fit, read_history
 
 TINY = dict(
-    frame_H=16, frame_W=24, width=8, N_dim=4, F_dim=16, L_dim=8, D_out_dim=16, train_vi_len=4, batch_size=2, num_epoch=3,
-    per_save=1, per_val=1, quiet=True, num_workers=1,
+    frame_H=16, frame_W=24, width=8, N_dim=4, F_dim=16, L_dim=8, D_out_dim=16,
+    train_vi_len=4, batch_size=2, num_epoch=3, per_save=1, per_val=1, quiet=True, num_workers=1,
 )  # fmt: skip
 
 
@@ -169,7 +169,8 @@ def test_clips_are_windows_of_the_video(tmp_path):
 
 
 def test_the_learning_rate_warms_up_and_falls_to_zero(tmp_path):
-    cfg = config(tmp_path, num_epoch=50, warmup=0.1, fast_train=True, fast_lr=3.0, fast_train_epoch=10, fast_partial=1.0)
+    fast = dict(fast_train=True, fast_lr=3.0, fast_train_epoch=10, fast_partial=1.0)
+    cfg = config(tmp_path, num_epoch=50, warmup=0.1, **fast)
     history = train(cfg, val=False)
     rates = np.array([r["lr"] for r in history]) / cfg.lr
     cosine = (1 + np.cos(np.pi * np.arange(200) / 200)) / 2
@@ -253,7 +254,8 @@ def test_a_checkpoint_of_another_width_is_refused(tmp_path):
 
 def test_training_continues_from_a_course_checkpoint(tmp_path):
     cfg = config(tmp_path, variant="course", num_epoch=4)
-    torch.save({"state_dict": make(cfg).state_dict(), "lr": 1e-3, "tfr": 0.9, "last_epoch": 1}, tmp_path / "epoch=1.ckpt")
+    course = {"state_dict": make(cfg).state_dict(), "lr": 1e-3, "tfr": 0.9, "last_epoch": 1}
+    torch.save(course, tmp_path / "epoch=1.ckpt")
     history = train(cfg, resume=tmp_path / "epoch=1.ckpt")
     assert [r["epoch"] for r in history] == [2] * 4 + [3] * 4
 

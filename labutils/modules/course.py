@@ -106,7 +106,8 @@ class Decoder_Fusion(nn.Sequential):
     def __init__(self, in_chans: int, O: int):  # noqa: E741
         i = in_chans
         super().__init__(
-            DepthConvBlock(i, i), ResidualBlock(i, i // 4), DepthConvBlock(i // 4, i // 2), ResidualBlock(i // 2, i // 2),
+            DepthConvBlock(i, i), ResidualBlock(i, i // 4),
+            DepthConvBlock(i // 4, i // 2), ResidualBlock(i // 2, i // 2),
             DepthConvBlock(i // 2, O // 2), nn.Conv2d(O // 2, O, 1),
         )  # fmt: skip
 

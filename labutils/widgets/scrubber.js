@@ -488,11 +488,6 @@ class View {
     on("playing loop speed", () => this.settings());
     on("hidden", () => this.layout());
     this.root.addEventListener("keydown", (event) => onKey(event, this));
-    // JupyterLab looks for this attribute before it takes a key as a command; Ctrl-S and its like stay commands.
-    this.onAnyKey = (event) => {
-      if (this.root.contains(event.target)) put(this.root, { "data-lm-suppress-shortcuts": modified(event) ? false : "true" });
-    };
-    window.addEventListener("keydown", this.onAnyKey, { capture: true });
     this.root.addEventListener("pointerdown", (event) => {
       // Keys go to the frame slider once anything without a focus of its own has been pressed.
       if (!event.target.closest("button, select, input, label")) {
@@ -515,7 +510,6 @@ class View {
   remove() {
     this.gone = true;
     this.sizes.disconnect();
-    window.removeEventListener("keydown", this.onAnyKey, { capture: true });
     this.density.removeEventListener("change", this.onDensity);
     this.core.detach(this);
   }
@@ -785,8 +779,8 @@ function extremes(values) {
 function onKey(event, view) {
   const { core, model } = view;
   const target = event.target;
-  if (modified(event)) return;
-  event.stopPropagation(); // the notebook has uses of its own for arrows, Space and letters
+  if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return; // the notebook's: save, run ...
+  event.stopPropagation(); // from JupyterLab 4.1 on, this keeps its commands on arrows, Space and letters away
   if (target.tagName === "SELECT") return;
   const several = model.get("runs").length > 1;
   const actions = {
@@ -809,8 +803,6 @@ function onKey(event, view) {
   event.preventDefault();
   action();
 }
-
-const modified = (event) => event.ctrlKey || event.metaKey || event.altKey || event.shiftKey;
 
 // ── 7 Start ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
