@@ -22,6 +22,7 @@ from labutils.errors import LabError
 if TYPE_CHECKING:  # a command imports what it needs when it runs, so that --help is there at once
     from labutils.dataset import Video
     from labutils.distributed import Ranks
+    from labutils.evaluation import Report
 
 PROG = "python -m labutils"
 GROUPS = ("data", "model", "training", "schedules", "output")
@@ -215,10 +216,10 @@ writes:   save_root/val/psnr.json, val/psnr.png (PSNR of each frame), val/predic
 
 
 def validate(args: argparse.Namespace) -> None:
-    print(_validate(_config(args, checkpoint=True)))
+    _validate(_config(args, checkpoint=True))
 
 
-def _validate(cfg: LabConfig) -> str:
+def _validate(cfg: LabConfig) -> "tuple[Report, Video]":
     from labutils import plotting
     from labutils.dataset import load_split
     from labutils.evaluation import evaluate
@@ -233,7 +234,8 @@ def _validate(cfg: LabConfig) -> str:
     plotting.save(plotting.psnr_per_frame({"prediction": sequence.psnr}, sequence.baselines), out / "psnr.png")
     write_gif(out / "prediction.gif", _panels(sequence.prediction, val))
     title = f"Validation, {len(sequence.psnr)} predicted frames: PSNR {report.average:.2f} dB, SSIM {report.ssim:.3f}"
-    return "\n".join([title, *report.baseline_lines(), f"Wrote psnr.json, psnr.png and prediction.gif in {out}"])
+    print("\n".join([title, *report.baseline_lines(), f"Wrote psnr.json, psnr.png and prediction.gif in {out}"]))
+    return report, val
 
 
 def test_arguments(parser: argparse.ArgumentParser) -> None:
@@ -255,10 +257,10 @@ writes:   save_root/test/psnr.json, test/seq{k}.gif, with --submission test/subm
 
 
 def test(args: argparse.Namespace) -> None:
-    print(_test(_config(args, checkpoint=True), args.submission))
+    _test(_config(args, checkpoint=True), args.submission)
 
 
-def _test(cfg: LabConfig, submission: bool = False) -> str:
+def _test(cfg: LabConfig, submission: bool = False) -> "tuple[Report, list[Video]]":
     from labutils.dataset import load_test
     from labutils.evaluation import evaluate, write_submission
     from labutils.video import write_gif
@@ -275,7 +277,8 @@ def _test(cfg: LabConfig, submission: bool = False) -> str:
     if submission:
         written.append("submission.csv")
         write_submission(out / "submission.csv", [sequence.prediction for sequence in report.sequences])
-    return "\n".join([report.table(), f"Wrote {', '.join(written)} in {out}"])
+    print("\n".join([report.table(), f"Wrote {', '.join(written)} in {out}"]))
+    return report, videos
 
 
 # --------------------------------------------------------------------------------------------------------------- run
@@ -290,7 +293,8 @@ too; with --DR an existing data set is used. An earlier run in save_root is move
 
 example:  python -m labutils run --profile quick
           python -m labutils run --DR data/course --minutes 5 --save_root outputs/course
-writes:   data/dance-PROFILE, and in save_root (outputs) what train, validate and test write"""
+writes:   data/dance-PROFILE, and in save_root (outputs) what train, validate and test write, and index.html: a page to
+          scrub through all predictions, with the table and the curves"""
     parser.add_argument("--profile", choices=PROFILES, help="size of the job")
     shown = ("DR", "minutes", "seed", "num_workers", *(n for n in _settings_of("output") if n != "ckpt_path"))
     _flags(
@@ -317,10 +321,16 @@ def run(args: argparse.Namespace) -> None:
         _train(cfg)
     cfg = cfg.replace(ckpt_path=_best(cfg.save_root))
     with step("validation"):
-        print(_validate(cfg))
+        validated = _validate(cfg)
     with step("test"):
-        print(_test(cfg))
-    print(f"Watch prediction | truth | pose: {Path(cfg.save_root) / 'val' / 'prediction.gif'}, test/seq*.gif beside it")
+        tested = _test(cfg)
+    from labutils.summary import write_summary
+    from labutils.training import read_history
+
+    out = Path(cfg.save_root)
+    page = write_summary(out / "index.html", cfg, read_history(out / "history.csv"), validated, tested)
+    print(f"Watch prediction | truth | pose: {out / 'val' / 'prediction.gif'}, {out / 'test'}/seq*.gif")
+    print(f"Scrub through all predictions in a browser: {page}")
 
 
 class _Steps:

@@ -41,7 +41,7 @@ class LabConfig:
     L_dim: int = _setting(32, "model", "channels of a pose feature (course variant)")
     N_dim: int = _setting(12, "model", "channels of the latent z")
     D_out_dim: int = _setting(192, "model", "channels of the fused feature (course variant)")
-    width: int = _setting(32, "model", "channels of the U-Net's first level (fast variant)")
+    width: int = _setting(16, "model", "channels of the U-Net's first level (fast variant)")
 
     # training
     mode: Literal["replay", "clips"] = _setting(
@@ -51,14 +51,14 @@ class LabConfig:
     minutes: float | None = _setting(None, "training", "train for this long instead of num_epoch passes over the data")
     batch_size: int = _setting(2, "training", "clips in a step; replay: batch_size x (train_vi_len - 1) transitions")
     optim: Literal["Muon", "AdamW", "Adam"] = _setting("Muon", "training", "Muon steps convolutions, AdamW the rest")
-    lr: float = _setting(1e-3, "training", "peak learning rate of Adam and AdamW; Muon uses 10 times as much")
+    lr: float = _setting(3e-3, "training", "peak learning rate of Adam and AdamW; Muon uses 10 times as much")
     warmup: float = _setting(0.02, "training", "part of training in which the learning rate rises from 0")
     weight_decay: float = _setting(0.01, "training", "decoupled weight decay of Muon and AdamW")
     grad_clip: float = _setting(1.0, "training", "largest norm of the gradient")
     ema: float = _setting(0.995, "training", "decay of the averaged weights, which are validated and saved; 0: none")
     l1: float = _setting(0.1, "training", "weight of the mean absolute error beside the MSE")
     sigma_x: float = _setting(
-        0.05, "training", "std of p(x | z): the weight of KL is beta * 2 sigma_x^2 / (3 H W); beta 1 is the ELBO"
+        0.3, "training", "std of p(x | z): the weight of KL is beta * 2 sigma_x^2 / (3 H W); beta 1 is the ELBO"
     )
     feedback_grad: bool = _setting(False, "training", "clips mode: let gradients flow through the generated last frame")
     fast_train: bool = _setting(False, "training", "start with fewer data and a larger learning rate")
@@ -76,7 +76,7 @@ class LabConfig:
     tfr_sde: int = _setting(10, "schedules", "epoch in which the teacher-forcing ratio first decays")
     tfr_d_step: float = _setting(0.1, "schedules", "what the teacher-forcing ratio loses in each epoch from then on")
     tfr_floor: float = _setting(0.0, "schedules", "teacher-forcing ratio below which it does not fall")
-    kl_anneal_type: Literal["Cyclical", "Monotonic", "None"] = _setting("Cyclical", "schedules", "KL annealing")
+    kl_anneal_type: Literal["Cyclical", "Monotonic", "None"] = _setting("None", "schedules", "KL annealing")
     kl_anneal_cycle: int = _setting(10, "schedules", "number of cycles of cyclical annealing in the whole training")
     kl_anneal_ratio: float = _setting(1.0, "schedules", "part of a cycle in which beta rises, in (0, 1]")
     kl_anneal_shape: Literal["linear", "cosine", "sigmoid"] = _setting("linear", "schedules", "how beta rises")
@@ -149,7 +149,7 @@ class Profile:
 
 
 PROFILES = {
-    "smoke": Profile("smoke", 128, 40, 2, 40, dict(minutes=0.05, batch_size=1, val_vi_len=40, width=16)),
+    "smoke": Profile("smoke", 128, 40, 2, 40, dict(minutes=0.05, batch_size=1, val_vi_len=40, width=8)),
     "quick": Profile("quick", 2520, 630, 6, 630, dict(minutes=1.5)),
     "full": Profile("full", 23410, 630, 6, 630, dict(minutes=5.0)),
 }
@@ -185,9 +185,9 @@ def add_flags(parser: Any, groups: tuple[str, ...], defaults: LabConfig | None =
             if f.metadata["group"] != group:
                 continue
             text = f"{f.metadata['help']} (default: {getattr(defaults, f.name)})".replace("%", "%%")
-            kind, optional = f.type, False
+            kind = f.type
             if isinstance(kind, types.UnionType):
-                kind, optional = typing.get_args(kind)[0], True
+                kind = typing.get_args(kind)[0]
             options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": text}
             if kind is bool:
                 options["action"] = argparse.BooleanOptionalAction
@@ -195,7 +195,7 @@ def add_flags(parser: Any, groups: tuple[str, ...], defaults: LabConfig | None =
                 options["choices"] = typing.get_args(kind)
             else:
                 options["type"] = kind
-                options["metavar"] = {int: "N", float: "X", str: "PATH" if "oot" in f.name or optional else "S"}[kind]
+                options["metavar"] = {int: "N", float: "X", str: "S" if f.name == "device" else "PATH"}[kind]
             section.add_argument(f"--{f.name}", **options)
 
 

@@ -93,7 +93,7 @@ class Generator(nn.Module):
 
     def __init__(self, c: int, height: int, width: int):
         super().__init__()
-        widths = (c, 2 * c, 3 * c)  # channels at 1/2, 1/4 and 1/8 of the resolution
+        widths = (c, 3 * c, 6 * c)  # channels at 1/2, 1/4 and 1/8 of the resolution: about equal work on each level
         self.down = nn.ModuleList(ResidualBlock(w) for w in widths[:2])
         self.shrink = nn.ModuleList(conv3x3(a, b, stride=2) for a, b in pairwise(widths))
         self.middle = nn.Sequential(ResidualBlock(widths[2]), ResidualBlock(widths[2]))
@@ -107,7 +107,7 @@ class Generator(nn.Module):
         for block, shrink in zip(self.down, self.shrink, strict=True):
             skips.append(block(x))
             x = shrink(F.relu(skips[-1]))
-        x = self.middle(x)  # (B, 3c, H/8, W/8)
+        x = self.middle(x)  # (B, 6c, H/8, W/8)
         for block, grow, skip in reversed(list(zip(self.up, self.grow, skips, strict=True))):
             x = block(skip + F.interpolate(grow(x), scale_factor=2))
         x = F.pixel_shuffle(self.out(F.relu(x)), 2)  # (B, 4, H, W)
