@@ -166,7 +166,6 @@ class ConditionalVAE(nn.Module):
             sample = frames[:: max(1, len(frames) // 200)]
             plate = to_float(np.median(sample, axis=0).astype(np.uint8)).clamp(0.02, 0.98)
             self.Generator.background.data.copy_(torch.logit(plate))
-            self.frame_transformation.background.copy_(plate)
 
     def num_parameters(self) -> int:
         return sum(p.numel() for p in self.parameters())

@@ -161,7 +161,7 @@ def test_messages_are_few(notebook, tmp_path, monkeypatch, cost):
     clock = SimpleNamespace(now=0.0)
 
     def tick():
-        clock.now += cost / 2
+        clock.now += cost
         return clock.now
 
     monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=tick))

@@ -6,7 +6,7 @@
     Decoder_Fusion      features of x_{t-1} and P_t, z -> fused feature
     Generator           fused feature                -> predicted frame
 
-``course`` is the course's own architecture, weight for weight; ``fast`` learns hundreds of times faster.
+``course`` is the course's own architecture, weight for weight; ``fast`` does a hundredth of the arithmetic.
 """
 
 from torch import nn

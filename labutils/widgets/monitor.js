@@ -133,10 +133,11 @@ class Panel {
 
     const [right, floor] = [width - EDGE.right, HEIGHT - EDGE.bottom];
     const marks = [];
+    const say = (t) => (this.log || (t !== 0 && Math.abs(t) < 1e-3) ? short(t) : String(t));
     for (const t of this.log ? logTicks(this.low, this.high) : ticks(this.low, this.high, 4.5)) {
       const y = this.y(t).toFixed(1);
       marks.push(draw("line", { x1: EDGE.left, x2: right, y1: y, y2: y }),
-        draw("text", { x: EDGE.left - 6, y, dy: "0.35em", "text-anchor": "end", text: short(t) }));
+        draw("text", { x: EDGE.left - 6, y, dy: "0.35em", "text-anchor": "end", text: say(t) }));
     }
     for (const step of ticks(this.first, this.last, clip(width / 90, 2, 6)).filter(Number.isInteger)) {
       const x = this.x(step).toFixed(1);

@@ -225,6 +225,7 @@ class Core {
     this.place = null; // frame of the dance that is shown; null: the figure
     const names = ["joints", "hidden", "feed", "latent", "keep_lengths", "keyframes", "between", "source", "fps"];
     this.traits = new Traits(model, names, (name) => {
+      if (["joints", "hidden"].includes(name)) this.stop();
       if (["joints", "hidden", "feed", "latent"].includes(name)) this.request();
       if (["keyframes", "between", "source"].includes(name)) this.stale = true;
       this.refresh();
@@ -752,8 +753,8 @@ class View {
     const recording = core.recording;
     this.recordText.textContent = recording ? `stop (${(recording.length / core.at.fps).toFixed(1)} s)` : "record";
     put(this.record, { "aria-pressed": String(Boolean(recording)), title: recording ? "End the recording" : `Record what you do, ${core.at.fps} poses a second` });
-    const some = core.dance?.count ?? 0;
-    const possible = some || (core.at.source === "keyframes" && keyframes.length > 1);
+    const some = core.stale && !gone ? 0 : core.dance?.count ?? 0; // what was painted is another dance by now
+    const possible = some || (core.at.source === "recording" && core.dance) || (core.at.source === "keyframes" && keyframes.length > 1);
     this.playButton.disabled = Boolean(recording) || !possible;
     this.playButton.textContent = core.playing ? "pause" : "play";
     this.gifButton.disabled = Boolean(recording) || !possible || gone;
@@ -763,7 +764,7 @@ class View {
     this.time.value = core.place ?? 0;
     this.time.style.setProperty("--lab-done", `${some > 1 ? (100 * (core.place ?? 0)) / (some - 1) : 0}%`);
     put(this.time, { "aria-valuetext": some ? `frame ${(core.place ?? 0) + 1} of ${some}` : "no dance yet" });
-    this.count.textContent = some ? `${some} frames` : "no dance yet";
+    this.count.textContent = some ? `${some} frames` : possible ? "not painted yet" : "no dance yet";
     this.showKeys(keyframes);
     this.showMessage();
     Object.assign(this.root.dataset, { steps: core.steps, alive: String(core.line.alive), frames: some, place: core.place ?? "", recording: recording ? recording.length : "", latency: latency ?? "", ms: core.ms ?? "" });

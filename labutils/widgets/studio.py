@@ -67,7 +67,7 @@ def preset_poses(height: int, width: int) -> dict[str, np.ndarray]:
     return {
         "rest": rest_pose(height, width),
         "arms sideways": pose(**both(abd=88.0, elbow=6.0)),
-        "arms up": pose(**both(abd=155.0, elbow=12.0, rot=60.0)),
+        "arms up": pose(**both(abd=128.0, elbow=8.0, rot=60.0)),
         "hands up": pose(**both(abd=100.0, elbow=80.0, rot=88.0)),
         "wave": pose(l_abd=95.0, l_elbow=75.0, l_rot=85.0, look=10.0),
         "squat": pose(drop=0.38, lean=28.0, shift=-0.07, nod=-12.0, **both(flex=75.0, elbow=15.0)),
@@ -138,7 +138,7 @@ class PoseStudio(anywidget.AnyWidget):
     _css = page.styles("studio.css")
 
     joints = traitlets.List().tag(sync=True)
-    hidden = traitlets.List(traitlets.Int()).tag(sync=True)
+    hidden = traitlets.List().tag(sync=True)
     feed = traitlets.Enum(("previous", "first"), default_value="previous").tag(sync=True)
     latent = traitlets.Enum(("zero", "prior"), default_value="zero").tag(sync=True)
     keep_lengths = traitlets.Bool(True).tag(sync=True)
@@ -395,8 +395,7 @@ class PoseStudio(anywidget.AnyWidget):
         """
         frames, labels = self._dance()
         return write_gif(
-            self.gif if path is None else path, {"prediction": frames, "pose": labels}, fps=self.fps, scale=scale,
-            counter=False,
+            self.gif if path is None else path, {"prediction": frames, "pose": labels}, fps=self.fps, scale=scale
         )  # fmt: skip
 
     @property
