@@ -21,7 +21,7 @@ def reparameterize(mu: Tensor, logvar: Tensor, eps: Tensor | None = None) -> Ten
 def kl_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
     """KL(N(mu, sigma^2) || N(0, I)) in nats, summed over the latent: (B, ...) -> (B,).
 
-    Kingma & Welling (ICLR 2014), appendix B: 1/2 sum(mu^2 + sigma^2 - 1 - log sigma^2).  expm1 gives sigma^2 - 1 without
-    the rounding error that a difference of two nearly equal numbers has.
+    Kingma & Welling (ICLR 2014), appendix B: 1/2 sum(mu^2 + sigma^2 - 1 - log sigma^2).  expm1 gives sigma^2 - 1
+    without the rounding error that a difference of two nearly equal numbers has.
     """
     return 0.5 * (mu.square() + torch.expm1(logvar) - logvar).flatten(1).sum(1)
