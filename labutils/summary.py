@@ -84,4 +84,4 @@ def _picture(figure: Any, description: str) -> str:
     figure.savefig(data, format="png", dpi=130)
     encoded = base64.b64encode(data.getvalue()).decode()
     source = f"data:image/png;base64,{encoded}"
-    return f'<p><img alt="{html.escape(description)}" src="{source}"></p>'
+    return f'<div><img alt="{html.escape(description)}" src="{source}"></div>'

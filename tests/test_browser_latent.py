@@ -23,7 +23,7 @@ from labutils.widgets.latent import LatentExplorer, ReparameterizationExplorer
 torch.set_num_threads(1)
 model = load_model(CHECKPOINT)
 video = load_split(DATA, "val", model.cfg.replace(DR=DATA, quiet=True))
-model.Generator.out.bias.data[:4] += 4  # more opaque
+model.Generator.out.weight.data[:4], model.Generator.out.bias.data[:4] = 0, 2  # opacity one half
 probe = LatentExplorer(model, video)
 for _ in range(12):
     effect = np.abs(probe._at(15, [2.0] + [0.0] * (len(probe.std) - 1), 0) - probe._zero(15)).max()

@@ -13,7 +13,7 @@ WRIST, ELBOW, SHOULDER = (JOINT_NAMES.index(n) for n in ("l_wrist", "l_elbow", "
 
 GONE = ("Could not send widget sync message", "Failed to load resource", "WebSocket")  # the notebook's own, kernel gone
 
-# A model that has learned for seconds paints the empty room; made more opaque, it shows what it makes of a pose.
+# A model that has learned for seconds paints the empty room; half of it made of the pose, it shows one.
 CELLS = """\
 import base64, numpy as np, torch
 from labutils import load_model
@@ -22,7 +22,7 @@ from labutils.stage import rest_pose
 from labutils.widgets.studio import PoseStudio
 torch.set_num_threads(1)
 model = load_model(CHECKPOINT)
-model.Generator.out.bias.data[:4] += 4
+model.Generator.out.weight.data[:4], model.Generator.out.bias.data[:4] = 0, 2  # opacity
 video = load_split(DATA, "val", model.cfg.replace(DR=DATA, quiet=True))
 probe = PoseStudio(model, video, feed="first")
 for _ in range(16):

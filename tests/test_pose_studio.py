@@ -21,10 +21,10 @@ from labutils.widgets.studio import PARENT, TREE, PoseStudio, interpolate, prese
 
 @pytest.fixture(scope="module")
 def model(trained):
-    """A model that has learned for seconds paints the empty room; made more opaque, it shows a pose."""
+    """A model that has learned for seconds paints the empty room; half of it made of the pose, it shows one."""
     model = load_model(trained / "last.ckpt")
-    model.Generator.out.bias.data[:4] += 4
-    background = to_uint8(model.frame_transformation.background)
+    model.Generator.out.weight.data[:4], model.Generator.out.bias.data[:4] = 0, 2  # opacity
+    background = to_uint8(model.Generator.background.sigmoid())
     for _ in range(16):
         here, there = (by_hand(model, background, [draw_pose(walk()[t], 32, 64)]).astype(int) for t in (0, -1))
         if np.abs(here - there).max() >= 80:
@@ -127,7 +127,7 @@ def test_gif_shows_the_recorded_poses_and_their_predictions(studio, tmp_path, mo
     assert frames.shape[0] == 7 and iio.immeta(path)["duration"] == 100
     left = frames[:, -64::2, :128:2].astype(int)  # the first panel, below the captions
     error = np.abs(left - studio.predict()).mean()
-    assert error < 4 and error < np.abs(left - studio.predict()[::-1]).mean()
+    assert error < 12 and error < 0.9 * np.abs(left - studio.predict()[::-1]).mean()  # 62 colours
     seen = {}
     monkeypatch.setattr(module, "write_gif", lambda path, panels, **more: seen.update(panels, path=path))
     studio.gif = tmp_path / "other.gif"
@@ -262,7 +262,7 @@ def test_what_does_not_fit_is_named(studio, model):
 
 
 def test_first_frame_of_either_architecture(model, video):
-    background = to_uint8(model.frame_transformation.background)
+    background = to_uint8(model.Generator.background.sigmoid())
     np.testing.assert_array_equal(PoseStudio(model).first, background)
     course = ConditionalVAE(LabConfig(variant="course", F_dim=8, L_dim=8, N_dim=4, D_out_dim=8)).train()
     with pytest.raises(LabError, match="give a first frame or a video"):

@@ -14,7 +14,6 @@ along each direction at the chosen frame travel to the browser beforehand, so it
 """
 
 import csv
-import io
 import math
 import time
 import zlib
@@ -29,6 +28,7 @@ import traitlets
 from matplotlib.figure import Figure
 
 from labutils.errors import LabError
+from labutils.plotting import LabFigure
 from labutils.widgets import page
 
 MU_LIMIT = 3.0  # |mu| that the sliders reach
@@ -42,15 +42,6 @@ PRIOR_DRAWS = 6  # and draws from the prior
 STEPS = 64.0  # predictions travel as int16 in 1/64 grey level: z often changes less than one
 GAINS = (8, 16, 32, 64, 128)  # of the difference panel
 FOLDS = 5
-
-
-class _Still(Figure):
-    """A Figure that notebooks show although it is not made by pyplot."""
-
-    def _repr_png_(self) -> bytes:
-        data = io.BytesIO()
-        self.savefig(data, format="png", dpi=144, bbox_inches="tight")
-        return data.getvalue()
 
 
 # --------------------------------------------------------------------------------------- one dimension of z, drawn
@@ -159,7 +150,7 @@ class ReparameterizationExplorer(anywidget.AnyWidget):
         x = np.linspace(-reach, reach, 400)
         p = np.exp(-0.5 * x**2) / math.sqrt(2 * math.pi)
         q = np.exp(-0.5 * ((x - self.mu) / self.sigma) ** 2) / (self.sigma * math.sqrt(2 * math.pi))
-        figure = _Still(figsize=(8, 4.2))
+        figure = LabFigure(figsize=(8, 4.2))
         top, bottom = figure.subplots(2, sharex=True, gridspec_kw={"hspace": 0.45})
         for axes, density, color, label in ((top, p, "0.45", "eps ~ N(0, 1)"), (bottom, q, "#0072B2", "z ~ q")):
             axes.fill_between(x, density, color=color, alpha=0.25, lw=0)
@@ -589,7 +580,7 @@ class LatentExplorer(anywidget.AnyWidget):
         """A still: the prediction along each direction, the difference to z = 0, and the light, where it is known."""
         gain = self.gain if gain is None else gain
         K, n = len(self.directions), len(steps)
-        figure = _Still(figsize=(1.75 * n + 0.6, 0.95 * 2 * K + (2.3 if self.light is not None else 0.3)))
+        figure = LabFigure(figsize=(1.75 * n + 0.6, 0.95 * 2 * K + (2.3 if self.light is not None else 0.3)))
         heights = [0.95 * 2 * K] if self.light is None else [0.95 * 2 * K, 2.3]
         parts = figure.subfigures(len(heights), height_ratios=heights, squeeze=False)[:, 0]
         upper = parts[0]

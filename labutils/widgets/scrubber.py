@@ -10,7 +10,6 @@ without Python and goes on when the kernel is gone.  Python can read and set the
     scrubber.figure()                                               # a still for GitHub and print
 """
 
-import io
 import re
 import zlib
 from collections.abc import Mapping, Sequence
@@ -25,6 +24,7 @@ import traitlets
 from matplotlib.figure import Figure
 
 from labutils.errors import LabError
+from labutils.plotting import LabFigure
 from labutils.widgets import page
 
 CAP = 100.0  # dB of two identical frames, as in evaluation.psnr
@@ -396,15 +396,6 @@ def _packed(clip: Clip, runs: Sequence[str]) -> dict[str, Any]:
 # -------------------------------------------------------------------------------------------------- figure
 
 
-class _Still(Figure):
-    """A Figure that notebooks show although it is not made by pyplot."""
-
-    def _repr_png_(self) -> bytes:
-        data = io.BytesIO()
-        self.savefig(data, format="png", dpi=144)
-        return data.getvalue()
-
-
 def _figure(clip: Clip, run: str, columns: int, scale: int, signed: bool) -> Figure:
     prediction, count = clip.predictions[run], len(clip.pose)
     rows = {"pose": clip.pose, "truth": clip.truth, "prediction": prediction}
@@ -423,7 +414,7 @@ def _figure(clip: Clip, run: str, columns: int, scale: int, signed: bool) -> Fig
     top, plot, bottom = 0.5, 1.9 if curve is not None else 0.0, 0.45 if curve is not None else 0.05
     between = 0.3 if curve is not None else 0.0
     height = top + strip + between + plot + bottom
-    figure = _Still(figsize=(total, height))
+    figure = LabFigure(figsize=(total, height))
 
     for i, (label, frames) in enumerate(rows.items()):
         y = height - top - (i + 1) * (high + gap) + gap

@@ -13,7 +13,6 @@ The colours of the limbs are OpenPose's, as in the course's labels.  A model tha
 colours or thicker lines still runs, but sees a drawing it does not know.
 """
 
-import io
 import time
 import zlib
 from collections import deque
@@ -29,6 +28,7 @@ import traitlets
 from matplotlib.figure import Figure
 
 from labutils.errors import LabError
+from labutils.plotting import LabFigure
 from labutils.stage import CENTRE_Z, JOINT_NAMES, LIMB_COLORS, LIMBS, Dancer, draw_pose, project, rest_pose, solve
 from labutils.video import write_gif
 from labutils.widgets import page
@@ -205,7 +205,7 @@ class PoseStudio(anywidget.AnyWidget):
             )
         from labutils.dataset import to_uint8
 
-        return to_uint8(self.model.frame_transformation.background)
+        return to_uint8(self.model.Generator.background.sigmoid())
 
     # -- traits
 
@@ -465,7 +465,7 @@ class PoseStudio(anywidget.AnyWidget):
             frames, labels = np.frombuffer(self._shown["prediction"], np.uint8), self.label[None]
             frames = frames.reshape(labels.shape)
         shown = np.unique(np.rint(np.linspace(0, len(frames) - 1, columns)).astype(int))
-        figure = _Still(figsize=(1.45 * max(len(shown), 2), 1.45 * 2 * self.height / self.width + 0.4))
+        figure = LabFigure(figsize=(1.45 * max(len(shown), 2), 1.45 * 2 * self.height / self.width + 0.4))
         grid = figure.subplots(2, len(shown), squeeze=False, gridspec_kw={"hspace": 0.06, "wspace": 0.04})
         for j, t in enumerate(shown):
             grid[0, j].set_title(f"{t + 1}", fontsize=8, pad=3, color="0.35")
@@ -476,15 +476,6 @@ class PoseStudio(anywidget.AnyWidget):
         grid[0, 0].set_ylabel("pose", fontsize=8)
         grid[1, 0].set_ylabel("prediction", fontsize=8)
         return figure
-
-
-class _Still(Figure):
-    """A Figure that notebooks show although it is not made by pyplot."""
-
-    def _repr_png_(self) -> bytes:
-        data = io.BytesIO()
-        self.savefig(data, format="png", dpi=144, bbox_inches="tight")
-        return data.getvalue()
 
 
 def _joint_numbers(values: Any) -> list[int]:
