@@ -53,7 +53,7 @@ class LabConfig:
     optim: Literal["Muon", "AdamW", "Adam"] = _setting("Muon", "training", "Muon steps convolutions, AdamW the rest")
     lr: float = _setting(3e-3, "training", "peak learning rate of Adam and AdamW; Muon uses 10 times as much")
     warmup: float = _setting(0.02, "training", "part of training in which the learning rate rises from 0")
-    weight_decay: float = _setting(0.01, "training", "decoupled weight decay of Muon and AdamW")
+    weight_decay: float = _setting(0.2, "training", "decoupled weight decay of Muon and AdamW")
     grad_clip: float = _setting(1.0, "training", "largest norm of the gradient")
     ema: float = _setting(0.995, "training", "decay of the averaged weights, which are validated and saved; 0: none")
     l1: float = _setting(0.1, "training", "weight of the mean absolute error beside the MSE")
