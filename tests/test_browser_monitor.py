@@ -33,7 +33,7 @@ CELLS = [
     """saved = read_history("stopped/history.csv")
 load_model("stopped/last.ckpt")
 print("after:", monitor.state, saved == history, history[-1]["val_psnr"] is not None)
-print("rate:", monitor.messages / history[-1]["seconds"])""",
+print("rate:", monitor.messages, history[-1]["seconds"])""",
     "second = TrainingMonitor()\nhistory = run(second, 'interrupted')",
     """load_model("interrupted/last.ckpt")
 print("after interrupt:", second.state, read_history("interrupted/history.csv") == history)""",
@@ -138,7 +138,8 @@ def test_stop_by_keyboard_ends_the_blocking_fit_and_the_next_cell_goes_on(tab, r
     print(f"\n{text}")
     record_property("stop", text)
     assert until(lambda: printed(tab.page, "after:") == "after: stopped True True", 15)
-    assert float(printed(tab.page, "rate:").split()[1]) <= 3  # messages a second
+    messages, seconds = map(float, printed(tab.page, "rate:").split()[1:])
+    assert messages <= 2.5 * seconds + 5  # the events (start, stopping, validation, end) come on top of the rate
     assert monitor.root.locator(".lm-message").inner_text() == "checkpoint: stopped/last.ckpt"
     assert not monitor.root.get_by_role("button", name="Stop").is_visible()
 

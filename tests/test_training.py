@@ -180,7 +180,8 @@ def test_the_learning_rate_warms_up_and_falls_to_zero(tmp_path):
 
 
 def test_history_follows_the_schedules(tmp_path):
-    cfg = config(tmp_path, tfr_sde=1, tfr_d_step=0.4, kl_anneal_cycle=2, kl_anneal_ratio=1.0)
+    annealing = dict(kl_anneal_type="Cyclical", kl_anneal_cycle=2, kl_anneal_ratio=1.0)
+    cfg = config(tmp_path, tfr_sde=1, tfr_d_step=0.4, **annealing)
     history = train(cfg, val=False)
     assert [r["tfr"] for r in history] == [1.0] * 4 + [0.6] * 4 + [0.2] * 4
     np.testing.assert_allclose([r["beta"] for r in history], [*np.arange(6) / 6] * 2, atol=1e-12)
