@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lab bench notebooks student html lock clean
+.PHONY: help setup run test lab bench lock clean
 
 PYTHON ?= python3
 # What is handed on to the command: make run ARGS="--profile smoke", make test ARGS="-k schedules -x"
@@ -31,20 +31,11 @@ test: $(READY)  ## unit, notebook and browser tests, in one go
 	@LAB_PROFILE=smoke OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile \
 	    $(if $(NOTEBOOKS),--nbval-lax --nbval-current-env --nbval-cell-timeout=600) tests $(NOTEBOOKS) $(ARGS)
 
-lab: $(READY)  ## open the notebooks in JupyterLab
-	@$(PY) -m jupyterlab --notebook-dir=notebooks $(ARGS)
+lab: $(READY)  ## open JupyterLab
+	@$(PY) -m jupyterlab $(ARGS)
 
 bench: $(READY)  ## measure the course's way of training beside ours
 	@$(PY) -m labutils bench $(ARGS)
-
-notebooks: $(READY)  ## execute all notebooks and store their outputs
-	@$(PY) -m labutils notebooks $(ARGS)
-
-student: $(READY)  ## write the student edition, without the solutions
-	@$(PY) -m labutils student $(ARGS)
-
-html: $(READY)  ## export the notebooks as static pages
-	@$(PY) -m labutils html $(ARGS)
 
 lock: $(READY)  ## choose newer versions for requirements.lock
 	@$(PY) -m uv pip compile --quiet --universal --python-version 3.11 --upgrade --extra dev \

@@ -147,9 +147,6 @@ def test_make_targets_asked_for_are_there():
         "lab",
         "setup",
         "bench",
-        "notebooks",
-        "student",
-        "html",
         "clean",
     } <= makefile_targets().keys()
 
