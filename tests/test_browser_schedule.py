@@ -106,7 +106,7 @@ def test_the_browser_computes_what_training_uses(browser):
         settings = {name: v.item() if isinstance(v, np.generic) else v for name, v in zip(SETTINGS, values)}
         cases.append((settings, steps))
     page = browser.new_page()
-    module = pages.source("schedule.js") + "\nexport { betaAt, tfrAt };"
+    module = pages.module("schedule.js") + "\nexport { betaAt, tfrAt };"
     theirs = page.evaluate(
         """async ([module, cases]) => {
           const url = URL.createObjectURL(new Blob([module], { type: "text/javascript" }));

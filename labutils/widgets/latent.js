@@ -9,42 +9,15 @@
 
 // ── 1 Elements and numbers ───────────────────────────────────────────────────────────────────────────────────────────
 
-const SVG = "http://www.w3.org/2000/svg";
-
-/** An HTML element; `text` is set as text, everything else as an attribute (true: without value; null: left out). */
-function make(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  put(element, attributes);
-  element.append(...children);
-  return element;
-}
-
-function draw(tag, attributes = {}, ...children) {
-  const element = document.createElementNS(SVG, tag);
-  put(element, attributes);
-  element.append(...children);
-  return element;
-}
-
-function put(element, attributes) {
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name === "text") element.textContent = value;
-    else if (value === null || value === false) element.removeAttribute(name);
-    else element.setAttribute(name, value === true ? "" : value);
-  }
-}
-
 function button(name, title, text, action) {
   const element = make("button", { type: "button", class: name, title, text });
   element.addEventListener("click", action);
   return element;
 }
 
-const clip = (value, low, high) => Math.min(Math.max(value, low), high);
 const mean = (values) => values.reduce((sum, v) => sum + v, 0) / values.length;
 const signed = (value, digits = 2) => (Math.abs(value) < 0.5 * 10 ** -digits ? "0" : `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)}`);
 const fixed = (value, digits = 2) => value.toFixed(digits).replace("-", "−");
-const bytesOf = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 const floatsOf = (view) => view && new Float32Array(bytesOf(view).slice().buffer);
 const shortsOf = (view) => new Int16Array(bytesOf(view).slice().buffer);
 

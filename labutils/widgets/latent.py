@@ -64,7 +64,7 @@ class ReparameterizationExplorer(anywidget.AnyWidget):
         LabError: ``draws`` is less than 2.
     """
 
-    _esm = Path(__file__).with_name("latent.js")
+    _esm = page.module("latent.js")
     _css = page.styles("latent.css")
 
     mu = traitlets.Float(1.0).tag(sync=True)
@@ -298,7 +298,7 @@ class LatentExplorer(anywidget.AnyWidget):
         LabError: the video is of another size than the model, or lacks its true frames; ``light`` has another length.
     """
 
-    _esm = Path(__file__).with_name("latent.js")
+    _esm = page.module("latent.js")
     _css = page.styles("latent.css")
 
     index = traitlets.Int(1).tag(sync=True)

@@ -7,27 +7,6 @@
 
 // ── 1 Elements and numbers ───────────────────────────────────────────────────────────────────────────────────────────
 
-/** An HTML element; `text` is set as text, everything else as an attribute (true: without value; null: left out). */
-function make(tag, attributes = {}, ...children) {
-  return fill(document.createElement(tag), attributes, children);
-}
-
-function draw(tag, attributes = {}, ...children) {
-  return fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
-}
-
-function fill(element, attributes, children = []) {
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name === "text") element.textContent = value;
-    else if (value === null || value === false) element.removeAttribute(name);
-    else element.setAttribute(name, value === true ? "" : value);
-  }
-  element.append(...children);
-  return element;
-}
-
-const clip = (value, low, high) => Math.min(Math.max(value, low), high);
-const bytesOf = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 const floatsOf = (view) => new Float32Array(bytesOf(view).slice().buffer);
 
 /** Seconds as 0:07, 12:30 or 1:02:30. */
@@ -167,7 +146,7 @@ class Panel {
         });
       }
     }
-    fill(this.svg, { width, viewBox: `0 0 ${width} ${HEIGHT}` });
+    put(this.svg, { width, viewBox: `0 0 ${width} ${HEIGHT}` });
     this.read(null);
   }
 
@@ -237,7 +216,7 @@ class Strip {
         }
         pen.putImageData(image, c * (W + GAP), 0);
       });
-      fill(row.canvas, { "aria-label": `${row.name}, frames ${shown.map((k) => frames[k]).join(", ")}` });
+      put(row.canvas, { "aria-label": `${row.name}, frames ${shown.map((k) => frames[k]).join(", ")}` });
     }
     for (const line of [this.heads, this.feet]) {
       line.style.gridTemplateColumns = `repeat(${n}, ${W * zoom}px)`;
@@ -358,7 +337,7 @@ class View {
     }
     this.message.textContent = message;
     this.message.hidden = !message;
-    fill(this.message, { role: state === "failed" ? "alert" : null });
+    put(this.message, { role: state === "failed" ? "alert" : null });
     if (now.step === undefined) return;
 
     const since = running ? Math.min((performance.now() - this.heard) / 1000, QUIET) : 0;
@@ -374,7 +353,7 @@ class View {
     say("best", now.best ? `${now.best.psnr.toFixed(2)} dB` : null);
     const percent = 100 * clip(now.position, 0, 1);
     this.done.style.width = `${percent.toFixed(2)}%`;
-    fill(this.bar, { "aria-valuenow": Math.round(percent) });
+    put(this.bar, { "aria-valuenow": Math.round(percent) });
     this.panels.find((p) => p.spec.dots).root.hidden = !now.validates;
   }
 

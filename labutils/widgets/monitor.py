@@ -119,7 +119,7 @@ class TrainingMonitor(anywidget.AnyWidget):
     rows.
     """
 
-    _esm = Path(__file__).with_name("monitor.js")
+    _esm = page.module("monitor.js")
     _css = page.styles("monitor.css")
 
     state = traitlets.Enum(STATES, default_value="waiting").tag(sync=True)

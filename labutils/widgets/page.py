@@ -35,6 +35,11 @@ def styles(*names: str) -> str:
     return "\n".join(source(name) for name in ("shared.css", *names))
 
 
+def module(name: str) -> str:
+    """The shared script followed by the named one: what a widget gives as ``_esm``."""
+    return source("shared.js") + "\n" + source(name)
+
+
 def _plain(value: Any) -> Any:
     """A trait's value as JSON; bytes become ``{"$bytes": base64}``."""
     if isinstance(value, (bytes, bytearray, memoryview)):

@@ -36,26 +36,6 @@ function tfrAt(s, epoch) {
 
 // ── 2 Elements ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** An HTML element; `text` is set as text, everything else as an attribute (true: without value; null: left out). */
-function make(tag, attributes = {}, ...children) {
-  return fill(document.createElement(tag), attributes, children);
-}
-
-function draw(tag, attributes = {}, ...children) {
-  return fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
-}
-
-function fill(element, attributes, children = []) {
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name === "text") element.textContent = value;
-    else if (value === null || value === false) element.removeAttribute(name);
-    else element.setAttribute(name, value === true ? "" : value);
-  }
-  element.append(...children);
-  return element;
-}
-
-const clip = (value, low, high) => Math.min(Math.max(value, low), high);
 const tidy = (value) => String(Number(value.toFixed(4)));
 
 /** Round ticks in [low, high], about `count` of them, no closer than `least`. */
@@ -160,16 +140,16 @@ class Plot {
         label(right, PANELS.tfr.top - 16, `first decay in epoch ${s.tfr_sde}`, "end"),
       );
     }
-    fill(this.svg, { width, viewBox: `0 0 ${width} ${HEIGHT}` });
-    fill(this.root, { "aria-valuemax": s.num_epoch - 1 });
+    put(this.svg, { width, viewBox: `0 0 ${width} ${HEIGHT}` });
+    put(this.root, { "aria-valuemax": s.num_epoch - 1 });
   }
 
   /** Move the cursor to a step. */
   read(step, beta, tfr) {
     const x = this.x((step + 0.5) / this.s.steps_per_epoch).toFixed(1);
-    fill(this.line, { x1: x, x2: x });
-    fill(this.dots.beta, { cx: x, cy: this.y("beta", beta).toFixed(1) });
-    fill(this.dots.tfr, { cx: x, cy: this.y("tfr", tfr).toFixed(1) });
+    put(this.line, { x1: x, x2: x });
+    put(this.dots.beta, { cx: x, cy: this.y("beta", beta).toFixed(1) });
+    put(this.dots.tfr, { cx: x, cy: this.y("tfr", tfr).toFixed(1) });
   }
 }
 
@@ -221,7 +201,7 @@ function number(name, set) {
       if (!range) return;
       const least = Math.min(slider[0], value);
       const most = Math.max(slider[1] ?? s.num_epoch, value);
-      fill(range, { min: least, max: most });
+      put(range, { min: least, max: most });
       range.value = value;
       range.style.setProperty("--lab-done", `${(100 * (value - least)) / (most - least || 1)}%`);
     },
@@ -373,7 +353,7 @@ class View {
     this.where.textContent = `epoch ${epoch}, step ${step}`;
     this.values.beta.textContent = beta.toFixed(3);
     this.values.tfr.textContent = tfr.toFixed(2);
-    fill(this.plot.root, { "aria-valuenow": epoch, "aria-valuetext": `epoch ${epoch}, step ${step}: beta ${beta.toFixed(3)}, teacher-forcing ratio ${tfr.toFixed(2)}` });
+    put(this.plot.root, { "aria-valuenow": epoch, "aria-valuetext": `epoch ${epoch}, step ${step}: beta ${beta.toFixed(3)}, teacher-forcing ratio ${tfr.toFixed(2)}` });
     this.plot.read(step, beta, tfr);
   }
 }

@@ -56,7 +56,7 @@ class ScheduleExplorer(anywidget.AnyWidget):
         LabError: a value is out of range, here or when a trait is set later; the message names the flag.
     """
 
-    _esm = Path(__file__).with_name("schedule.js")
+    _esm = page.module("schedule.js")
     _css = page.styles("schedule.css")
 
     num_epoch = traitlets.Int(DEFAULTS["num_epoch"]).tag(sync=True)

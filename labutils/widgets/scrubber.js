@@ -8,7 +8,6 @@
 
 // ── 1 Elements and numbers ───────────────────────────────────────────────────────────────────────────────────────────
 
-const SVG = "http://www.w3.org/2000/svg";
 const CAP = 99.9; // dB; from here on two frames are identical and the curve leaves the plot
 const SCALES = [1, 2, 4, 8, 16];
 const SPEEDS = [[0.25, "¼×"], [0.5, "½×"], [1, "1×"], [2, "2×"], [4, "4×"]];
@@ -22,31 +21,7 @@ const ICONS = { // paths in a 16 x 16 box
   loop: "M8 1.5l3.5 2.75L8 7V5a3.5 3.5 0 1 0 3.5 3.5h1.75A5.25 5.25 0 1 1 8 3.25z",
 };
 
-/** An HTML element; `text` is set as text, everything else as an attribute (true: without value; null: left out). */
-function make(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  put(element, attributes);
-  element.append(...children);
-  return element;
-}
-
-function draw(tag, attributes = {}, ...children) {
-  const element = document.createElementNS(SVG, tag);
-  put(element, attributes);
-  element.append(...children);
-  return element;
-}
-
-function put(element, attributes) {
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name === "text") element.textContent = value;
-    else if (value === null || value === false) element.removeAttribute(name);
-    else element.setAttribute(name, value === true ? "" : value);
-  }
-}
-
 const icon = (name) => draw("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" }, draw("path", { d: ICONS[name] }));
-const clip = (value, low, high) => Math.min(Math.max(value, low), high);
 const decibel = (value) => (Number.isFinite(value) ? value.toFixed(2) : "–");
 const mean = (values) => values.reduce((sum, v) => sum + v, 0) / values.length;
 
@@ -111,7 +86,6 @@ async function unpack(packed, frameSize) {
 }
 
 /** Bytes of a trait (a DataView) as numbers. */
-const bytesOf = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 const floatsOf = (view) => view && new Float32Array(bytesOf(view).slice().buffer);
 
 /** Copy frame `index` of uint8 RGB frames into RGBA pixels. */

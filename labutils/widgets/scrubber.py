@@ -215,7 +215,7 @@ class FrameScrubber(anywidget.AnyWidget):
         LabError: no clip is given, or a clip lacks a run that another one has.
     """
 
-    _esm = Path(__file__).with_name("scrubber.js")
+    _esm = page.module("scrubber.js")
     _css = page.styles("scrubber.css")
 
     index = traitlets.Int(0).tag(sync=True)

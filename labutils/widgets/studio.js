@@ -7,39 +7,12 @@
 
 // ── 1 Elements and numbers ───────────────────────────────────────────────────────────────────────────────────────────
 
-const SVG = "http://www.w3.org/2000/svg";
-
-/** An HTML element; `text` is set as text, everything else as an attribute (true: without value; null: left out). */
-function make(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  put(element, attributes);
-  element.append(...children);
-  return element;
-}
-
-function draw(tag, attributes = {}, ...children) {
-  const element = document.createElementNS(SVG, tag);
-  put(element, attributes);
-  element.append(...children);
-  return element;
-}
-
-function put(element, attributes) {
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name === "text") element.textContent = value;
-    else if (value === null || value === false) element.removeAttribute(name);
-    else element.setAttribute(name, value === true ? "" : value);
-  }
-}
-
 function button(name, title, text, action) {
   const element = make("button", { type: "button", class: name, title, text });
   element.addEventListener("click", action);
   return element;
 }
 
-const clip = (value, low, high) => Math.min(Math.max(value, low), high);
-const bytesOf = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 const floatsOf = (view) => new Float32Array(bytesOf(view).slice().buffer);
 
 async function inflate(packed) {

@@ -134,7 +134,7 @@ class PoseStudio(anywidget.AnyWidget):
         LabError: the frame is of another size than the model, or none is given and the model knows no background.
     """
 
-    _esm = Path(__file__).with_name("studio.js")
+    _esm = page.module("studio.js")
     _css = page.styles("studio.css")
 
     joints = traitlets.List().tag(sync=True)
