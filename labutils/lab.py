@@ -1,0 +1,297 @@
+"""What every notebook starts from: the profile, the data, and trained models, made on the spot where they are missing.
+
+    from labutils import lab
+
+    lab.begin()
+    train, val = lab.videos()
+    base = lab.trained("base")  # trained now, or by an earlier notebook
+    lab.finish()
+
+All lands below the project's folder, or below LAB_HOME: data sets in ``data/``, models in ``outputs/notebooks/``.
+LAB_PROFILE chooses how much is made (smoke, quick, full), and LAB_DATA names a data set in the course's layout that
+takes the place of the synthetic dance.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from labutils.config import LabConfig, Profile, default_profile
+from labutils.dataset import Video, load_split, load_test
+from labutils.errors import LabError
+
+if TYPE_CHECKING:
+    import torch
+
+    from labutils.model import ConditionalVAE
+    from labutils.training import Row, Trainer
+
+T = TypeVar("T")
+BASE_MINUTES = {"smoke": 0.05, "quick": 1.0, "full": 3.0}  # how long the model trains that most notebooks share
+PLACES = ("save_root", "ckpt_path", "num_workers", "quiet")  # settings that do not change what is learned
+
+_began = time.perf_counter()
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model in evaluation mode, its ``history`` (one dict for each step), and the ``folder`` of its files."""
+
+    model: "ConditionalVAE"
+    history: "list[Row]"
+    folder: Path
+
+    @property
+    def seconds(self) -> float:
+        """How long it was trained."""
+        return self.history[-1]["seconds"]
+
+    @property
+    def val_psnr(self) -> float:
+        """The last validation PSNR, in dB."""
+        return next(row["val_psnr"] for row in reversed(self.history) if row["val_psnr"] is not None)
+
+
+# ------------------------------------------------------------------------------------------------ begin and finish
+
+
+def begin() -> None:
+    """Say what this notebook runs on, and start its clock."""
+    import torch
+
+    global _began
+    _began = time.perf_counter()
+    print(f"profile {profile().name} · {_data_name()} · {hardware()} · torch {torch.__version__.partition('+')[0]}")
+
+
+def finish() -> None:
+    """Say how long this notebook took."""
+    seconds = time.perf_counter() - _began
+    took = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
+    print(f"This notebook took {took} · profile {profile().name} · {hardware()}")
+
+
+def hardware() -> str:
+    """The device and, on a CPU, the number of threads: "2 CPU threads, x86_64"."""
+    import torch
+
+    used = device()
+    if used.type == "cuda":
+        return torch.cuda.get_device_name(used)
+    return f"{torch.get_num_threads()} CPU threads, {platform.machine()}"
+
+
+def device() -> "torch.device":
+    """The GPU where there is one, else the CPU."""
+    from labutils.distributed import select_device
+
+    return select_device("auto")
+
+
+def profile() -> Profile:
+    """The profile that LAB_PROFILE names; else ``full`` on a GPU and ``quick`` on a CPU."""
+    return default_profile()
+
+
+def by_profile(smoke: T, quick: T, full: T | None = None) -> T:
+    """One value for each profile; ``full`` is that of ``quick`` where it is not given."""
+    return {"smoke": smoke, "quick": quick, "full": quick if full is None else full}[profile().name]
+
+
+# ------------------------------------------------------------------------------------------------------- the places
+
+
+def home() -> Path:
+    """The folder that ``data`` and ``outputs`` lie in: LAB_HOME, else the project's, else the present one."""
+    if os.environ.get("LAB_HOME"):
+        return Path(os.environ["LAB_HOME"])
+    here = Path.cwd()
+    return next((p for p in (here, *here.parents) if (p / "labutils").is_dir() and (p / "notebooks").is_dir()), here)
+
+
+def outputs() -> Path:
+    """Where notebooks of this profile write; the folder is made."""
+    folder = home() / "outputs" / "notebooks" / profile().name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keep other notebooks from making the same thing at the same time."""
+    from filelock import FileLock
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        yield
+
+
+# --------------------------------------------------------------------------------------------------------- the data
+
+
+def _data_name() -> str:
+    return os.environ.get("LAB_DATA") or "the synthetic dance"
+
+
+def is_synthetic() -> bool:
+    """Whether the data are the synthetic dance, whose hidden factor is known."""
+    return not os.environ.get("LAB_DATA")
+
+
+def data_root() -> Path:
+    """The data set: LAB_DATA, or the profile's synthetic dance, which is rendered the first time.
+
+    Raises:
+        LabError: LAB_DATA is not a folder.
+    """
+    if not is_synthetic():
+        root = Path(os.environ["LAB_DATA"]).expanduser()
+        if not root.is_dir():
+            raise LabError(f"LAB_DATA is {root}, which is not a folder; name one in the layout of data/README.md")
+        return root
+    from labutils.stage import make_data
+
+    p = profile()
+    root = home() / "data" / f"dance-{p.name}"
+    with _alone(root):
+        start = time.perf_counter()
+        fresh = not root.is_dir()
+        if fresh:
+            print(f"Rendering the synthetic dance of {p.train_frames} training frames, once …")
+        make_data(root, p.train_frames, p.val_frames, p.test_sequences, p.test_frames, progress=False)
+        if fresh:
+            print(f"… done in {time.perf_counter() - start:.0f} s")
+    return root
+
+
+def config(**changes: Any) -> LabConfig:
+    """The profile's settings, with ``changes`` on top."""
+    return profile().config(**{"DR": str(data_root()), "quiet": True, **changes})
+
+
+def videos() -> tuple[Video, Video]:
+    """The training and the validation video."""
+    cfg = config()
+    with _alone(outputs() / "cache"):
+        return load_split(cfg.DR, "train", cfg), load_split(cfg.DR, "val", cfg)
+
+
+def test_videos() -> list[Video]:
+    """The test sequences."""
+    cfg = config()
+    with _alone(outputs() / "cache"):
+        return load_test(cfg.DR, cfg)
+
+
+def light(split: str) -> np.ndarray:
+    """The hidden factor of the synthetic dance, one number for each frame, of "train", "val" or a test sequence "1" …
+
+    Raises:
+        LabError: the data are not synthetic, or there is no such part.
+    """
+    from labutils.widgets.latent import read_light
+
+    if not is_synthetic():
+        raise LabError("only the synthetic dance tells its hidden factor; unset LAB_DATA")
+    root = data_root()
+    return read_light(root / "test" / f"light_{split}.csv" if split.isdigit() else root / split / "light.csv")
+
+
+# ------------------------------------------------------------------------------------------------------- the models
+
+
+def trained(name: str = "base", callbacks: Sequence[Any] = (), fresh: bool = False, **changes: Any) -> Trained:
+    """A model trained with the profile's settings and ``changes``; trained only where these settings never were.
+
+    Args:
+        name: of the model's folder in ``outputs()``.  "base" is the model that most notebooks share.
+        callbacks: for training, besides a progress line.
+        fresh: train again.
+        changes: settings of ``LabConfig``; without ``minutes`` and ``num_epoch``, it trains for ``BASE_MINUTES``.
+
+    An interrupted training is taken up again where its last checkpoint lies.
+    """
+    import torch
+
+    from labutils.distributed import Ranks
+    from labutils.model import ConditionalVAE, load_model
+    from labutils.training import fit, read_history
+
+    if "num_epoch" in changes:
+        changes = {"minutes": None} | changes
+    elif "minutes" not in changes:
+        changes = {"minutes": BASE_MINUTES[profile().name]} | changes
+    cfg = config(**changes)
+    told = {k: v for k, v in cfg.to_dict().items() if k not in PLACES}
+    folder = outputs() / f"{name}-{hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]}"
+    unfinished = folder.with_name(folder.name + ".unfinished")
+    with _alone(folder):
+        if fresh:
+            for old in (folder, unfinished):
+                shutil.rmtree(old, ignore_errors=True)
+        if not (folder / "last.ckpt").is_file():
+            train, val = videos()
+            torch.manual_seed(cfg.seed)
+            model = ConditionalVAE(cfg)
+            resume = unfinished / "last.ckpt"
+            fit(
+                model, train, val, cfg.replace(save_root=str(unfinished)), [Progress(name), *callbacks],
+                resume if resume.is_file() else None, Ranks(device=device()),
+            )  # fmt: skip
+            unfinished.replace(folder)
+    model = load_model(folder / "last.ckpt", device())
+    return Trained(model, read_history(folder / "history.csv"), folder)
+
+
+class Progress:
+    """Callback of ``fit``: one line that a notebook keeps up to date, with a bar while it lasts."""
+
+    def __init__(self, name: str = "model", every: float = 0.5):
+        self.name, self.every = name, every
+        self.handle, self.shown = None, 0.0
+
+    def __call__(self, event: str, trainer: "Trainer") -> None:
+        now = time.perf_counter()
+        if event == "start":
+            self.shown = 0.0
+        if event == "end":
+            self._show(self._end(trainer), None)
+        elif now - self.shown >= self.every:
+            self.shown = now
+            budget = trainer.budget
+            left = budget.seconds * (budget.length / max(budget.position, 1e-9) - 1) if budget.position else 0.0
+            text = f"training {self.name}: {budget.position / budget.length:.0%}"
+            if trainer.history:
+                text += f", mse {trainer.history[-1]['mse']:.5f}, {left:.0f} s left"
+            self._show(text, budget.position / budget.length)
+
+    def _end(self, trainer: "Trainer") -> str:
+        text = f"trained {self.name}: {trainer.budget.step} steps in {trainer.budget.seconds:.0f} s"
+        psnr = trainer.history[-1]["val_psnr"] if trainer.history else None
+        return text if psnr is None else f"{text}, validation PSNR {psnr:.2f} dB"
+
+    def _show(self, text: str, part: float | None) -> None:
+        """Display or update the line; outside a notebook only the last one is printed."""
+        from IPython import get_ipython
+        from IPython.display import display
+
+        if get_ipython() is None:
+            if part is None:
+                print(text)
+            return
+        bar = "" if part is None else f'<progress value="{part:.4f}" style="width:16em"></progress> '
+        data = {"text/plain": text, "text/html": f'<span style="font-family:monospace">{bar}{text}</span>'}
+        if self.handle is None:
+            self.handle = display(data, raw=True, display_id=True)
+        else:
+            self.handle.update(data, raw=True)
