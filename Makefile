@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lab bench lock clean
+.PHONY: help setup run test lab notebooks html student grade bench lock clean
 
 PYTHON ?= python3
 # What is handed on to the command: make run ARGS="--profile smoke", make test ARGS="-k schedules -x"
@@ -29,10 +29,22 @@ run: $(READY)  ## make a synthetic dance, train, validate and test: table, grade
 
 test: $(READY)  ## unit, notebook and browser tests, in one go
 	@LAB_PROFILE=smoke OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile \
-	    $(if $(NOTEBOOKS),--nbval-lax --nbval-current-env --nbval-cell-timeout=600) tests $(NOTEBOOKS) $(ARGS)
+	    $(if $(NOTEBOOKS),--nbval-lax --nbval-current-env --nbval-cell-timeout=600) $(wildcard tests) $(NOTEBOOKS) $(ARGS)
 
 lab: $(READY)  ## open JupyterLab
 	@$(PY) -m jupyterlab $(ARGS)
+
+notebooks: $(READY)  ## run the notebooks and store their outputs (ARGS="3 4": only these, ARGS=--check: look only)
+	@$(PY) -m labutils notebooks $(ARGS)
+
+html: $(READY)  ## the notebooks as static pages in site/, widgets alive, no network needed
+	@$(PY) -m labutils html $(ARGS)
+
+student: $(READY)  ## the folder to hand out, in student/: notebooks without solutions
+	@$(PY) -m labutils student $(ARGS)
+
+grade: $(READY)  ## grade submissions: make grade ARGS="submissions --out grades.csv"
+	@$(PY) -m labutils grade $(ARGS)
 
 bench: $(READY)  ## measure the course's way of training beside ours
 	@$(PY) -m labutils bench $(ARGS)

@@ -13,13 +13,14 @@ takes the place of the synthetic dance.
 """
 
 import hashlib
+import io
 import json
 import os
 import platform
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -168,7 +169,8 @@ def data_root() -> Path:
         fresh = not root.is_dir()
         if fresh:
             print(f"Rendering the synthetic dance of {p.train_frames} training frames, once …")
-        make_data(root, p.train_frames, p.val_frames, p.test_sequences, p.test_frames, progress=False)
+        with redirect_stdout(io.StringIO()):  # what it says about a dance that is there is for the command line
+            make_data(root, p.train_frames, p.val_frames, p.test_sequences, p.test_frames, progress=False)
         if fresh:
             print(f"… done in {time.perf_counter() - start:.0f} s")
     return root
@@ -179,9 +181,9 @@ def config(**changes: Any) -> LabConfig:
     return profile().config(**{"DR": str(data_root()), "quiet": True, **changes})
 
 
-def videos() -> tuple[Video, Video]:
-    """The training and the validation video."""
-    cfg = config()
+def videos(**changes: Any) -> tuple[Video, Video]:
+    """The training and the validation video; ``changes`` such as ``partial`` or ``val_vi_len`` shorten them."""
+    cfg = config(**changes)
     with _alone(outputs() / "cache"):
         return load_split(cfg.DR, "train", cfg), load_split(cfg.DR, "val", cfg)
 
@@ -240,7 +242,7 @@ def trained(name: str = "base", callbacks: Sequence[Any] = (), fresh: bool = Fal
             for old in (folder, unfinished):
                 shutil.rmtree(old, ignore_errors=True)
         if not (folder / "last.ckpt").is_file():
-            train, val = videos()
+            train, val = videos(**changes)
             torch.manual_seed(cfg.seed)
             model = ConditionalVAE(cfg)
             resume = unfinished / "last.ckpt"

@@ -861,7 +861,8 @@ def make_data(
     out = Path(out)
     dance = Dance(train, val, test_sequences, test_frames, height, width, supersample, seed)
     if _check_out(dance, out):
-        print(f"{out} already holds this dance: nothing to do")
+        if progress:
+            print(f"{out} already holds this dance: nothing to do")
         return out
     target = out.resolve()
     new, old = (target.with_name(f".{target.name}.{kind}-{os.getpid()}") for kind in ("new", "old"))

@@ -13,6 +13,8 @@ import contextlib
 import copy
 import csv
 import math
+import os
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -35,6 +37,7 @@ from labutils.video import atomic_file
 
 COLUMNS = ("step", "epoch", "seconds", "loss", "mse", "kl", "beta", "tfr", "lr", "val_psnr")
 LOG_EVERY = 20  # steps between two readings of the losses: a reading waits for the device
+IN_MEMORY = 2**30  # bytes of replayed frames from which on they are kept in a file
 
 Row = dict[str, Any]
 Callback = Callable[[str, "Trainer"], None]
@@ -137,7 +140,7 @@ class Trainer:
         if cfg.compile:
             self.objective = torch.compile(self.objective)
         self.frames, self.labels = (self._resident(a) for a in (train.frames, train.labels))  # uint8 (N, H, W, 3)
-        self.replay = self.frames.clone() if cfg.mode == "replay" else None  # the latest prediction of each frame
+        self.replay = self._writable_copy(self.frames) if cfg.mode == "replay" else None  # latest predictions
         self._unread: list[tuple[Row, Tensor]] = []
 
     # ------------------------------------------------------------------------------------------------- the loop
@@ -189,7 +192,7 @@ class Trainer:
             optimizer.zero_grad(set_to_none=True)
         self._average()
         if self.replay is not None:
-            self.replay[kept] = self.ranks.gather(_to_bytes(prediction))
+            self.replay[kept] = self.ranks.gather(_to_bytes(prediction)).to(self.replay.device)
         return metrics
 
     # ------------------------------------------------------------------------------------------------ the batches
@@ -204,13 +207,15 @@ class Trainer:
         n = self.budget.frames_in(self.budget.epoch)
         batch = self.cfg.batch_size * (self.cfg.train_vi_len - 1)
         generator, noise = self._generators()
-        t = torch.randint(1, n, (batch,), generator=generator).to(self.device)
+        t = torch.randint(1, n, (batch,), generator=generator).to(self.frames.device)
         forced = (torch.rand(batch, generator=generator) < tfr).to(self.device)
         eps = torch.randn(batch, *self.model.latent_shape, generator=noise, device=self.device)
         own = self.ranks.share(batch)
         mine = t[own]
-        previous = torch.where(forced[own, None, None, None], self.frames[mine - 1], self.replay[mine - 1])
-        return _to_images(previous), _to_images(self.frames[mine]), _to_images(self.labels[mine]), eps[own], None, t
+        true, replayed = self._take(self.frames, mine - 1), self._take(self.replay, mine - 1)
+        previous = torch.where(forced[own, None, None, None], true, replayed)
+        x, P = self._take(self.frames, mine), self._take(self.labels, mine)
+        return _to_images(previous), _to_images(x), _to_images(P), eps[own], None, t
 
     def _draw_clips(self, tfr: float) -> tuple[Any, ...]:
         """Clips of train_vi_len frames at random places, and for each prediction whether the true frame is fed."""
@@ -221,16 +226,41 @@ class Trainer:
         shape = (cfg.batch_size, cfg.train_vi_len - 1, *self.model.latent_shape)
         eps = torch.randn(shape, generator=noise, device=self.device)
         own = self.ranks.share(cfg.batch_size)
-        index = (start[own] + torch.arange(cfg.train_vi_len)).to(self.device)  # (B, T)
-        x = _to_images(self.frames[index])
-        return x, x, _to_images(self.labels[index]), eps[own], teacher[own], None
+        index = (start[own] + torch.arange(cfg.train_vi_len)).to(self.frames.device)  # (B, T)
+        x, P = _to_images(self._take(self.frames, index)), _to_images(self._take(self.labels, index))
+        return x, x, P, eps[own], teacher[own], None
 
     def _resident(self, images: np.ndarray) -> Tensor:
-        """uint8 images as a tensor on the device, or left memory-mapped where they would take half of its memory."""
+        """uint8 images as a tensor on the device, or left memory-mapped where they would take much of its memory."""
         tensor = torch.from_numpy(images)
         if self.device.type == "cuda" and images.nbytes < torch.cuda.mem_get_info(self.device)[0] / 8:
             return tensor.to(self.device)
         return tensor
+
+    def _writable_copy(self, images: Tensor) -> Tensor:
+        """A copy of ``images``; a large one lies in a memory-mapped file without a name, which leaves the memory free.
+
+        Raises:
+            LabError: there is no room for that file.
+        """
+        if images.is_cuda or images.nbytes < IN_MEMORY:
+            return images.clone()
+        try:
+            self.save_root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.save_root) as file:
+                if hasattr(os, "posix_fallocate"):  # else a full disk would show only while training
+                    os.posix_fallocate(file.fileno(), 0, images.nbytes)
+                copy = torch.from_numpy(np.memmap(file, np.uint8, "w+", shape=tuple(images.shape)))
+        except OSError as error:
+            size = f"{images.nbytes / 2**30:.1f} GiB for the replayed frames"
+            raise LabError(f"no room in {self.save_root} for {size} ({error}); use another --save_root") from error
+        for start in range(0, len(images), 1000):
+            copy[start : start + 1000] = images[start : start + 1000]
+        return copy
+
+    def _take(self, images: Tensor, index: Tensor) -> Tensor:
+        """Some of the images, on the device, wherever they are kept."""
+        return images[index.to(images.device)].to(self.device, non_blocking=True)
 
     # ------------------------------------------------------------------------------------------- rates and averages
 

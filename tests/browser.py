@@ -1,8 +1,8 @@
 """A real browser for tests: JupyterLab on a free loopback port, driven by Playwright in the chromium that is installed.
 
-    from browser import jupyterlab, chromium, write_notebook
+    from browser import jupyterlab, running_browser, write_notebook  # the second one is the fixture ``browser``
 
-    with jupyterlab(tmp_path) as lab, chromium() as browser:
+    with jupyterlab(tmp_path) as lab:
         write_notebook(tmp_path / "test.ipynb", ["from labutils.widgets import FrameScrubber", "..."])
         tab = lab.open(browser, "test.ipynb")   # waits for the kernel
         tab.run_all()                           # waits until every cell has run
@@ -61,6 +61,13 @@ def chromium(**options: Any) -> Iterator[Any]:
             browser.close()
 
 
+@pytest.fixture(scope="module", name="browser")
+def running_browser() -> Iterator[Any]:
+    """One browser for the tests of a file."""
+    with chromium() as running:
+        yield running
+
+
 def watch(page: Any) -> list[str]:
     """Collect what a page reports as errors: console errors, uncaught exceptions."""
     errors: list[str] = []
@@ -86,7 +93,7 @@ def jupyterlab(folder: Path, theme: str = "JupyterLab Light", timeout: float = 6
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    lab = Lab(f"http://127.0.0.1:{port}", secrets.token_hex(16), home / "runtime")
+    lab = Lab(f"http://127.0.0.1:{port}", secrets.token_hex(16), Path(folder), home / "runtime")
     environment = {
         **os.environ,
         "HOME": str(home),
@@ -132,8 +139,8 @@ def jupyterlab(folder: Path, theme: str = "JupyterLab Light", timeout: float = 6
 class Lab:
     """A running server."""
 
-    def __init__(self, url: str, token: str, runtime: Path) -> None:
-        self.url, self.token, self.runtime = url, token, runtime
+    def __init__(self, url: str, token: str, folder: Path, runtime: Path) -> None:
+        self.url, self.token, self.folder, self.runtime = url, token, folder, runtime
         self.clients: list[Any] = []
 
     def request(self, method: str, path: str) -> bytes:
@@ -188,7 +195,12 @@ class Tab:
                  new Promise(resolve => setTimeout(resolve, limit, "late"))])""",
             timeout * 1000,
         )
-        failed = self.page.locator('.jp-RenderedText[data-mime-type="application/vnd.jupyter.error"]').all_inner_texts()
+        failed = self.page.evaluate(  # from the notebook itself: cells that are out of sight are not in the page
+            """() => [...window.jupyterapp.shell.currentWidget.content.model.cells]
+                 .flatMap(cell => cell.toJSON().outputs ?? [])
+                 .filter(output => output.output_type === "error")
+                 .map(output => [`${output.ename}: ${output.evalue}`, ...output.traceback].join("\\n"))"""
+        )
         assert not failed, failed[0]
         assert ended == "ended", f"the cells still run after {timeout} s"
 

@@ -7,7 +7,7 @@ import statistics
 import numpy as np
 import pytest
 import torch
-from browser import chromium, jupyterlab, until, watch, write_notebook
+from browser import jupyterlab, running_browser, until, watch, write_notebook  # noqa: F401, a fixture
 
 from labutils.modules import kl_divergence, reparameterize
 from labutils.widgets.latent import difference_image
@@ -39,12 +39,6 @@ small
 ====
 explorer = LatentExplorer(model, video, light, index=15)
 explorer"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -278,7 +272,7 @@ def test_both_go_on_when_the_kernel_is_gone(tab):
     slider = element.get_by_role("slider", name="direction 1")
     for value, frame in expected.items():
         slider.fill(str(value + 0.1))
-        assert until(lambda frame=frame: near(canvas(element, "prediction"), frame))
+        assert until(lambda frame=frame: near(canvas(element, "prediction"), frame), 15)  # after its patience
         assert until(lambda value=value: float(slider.input_value()) == value)  # snapped to what came beforehand
     assert element.get_attribute("data-live") == "false" and "no kernel" in element.locator(".ll-state").inner_text()
     before = canvas(element, "prediction")

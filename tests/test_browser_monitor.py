@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from browser import chromium, jupyterlab, until, watch, write_notebook
+from browser import jupyterlab, running_browser, until, watch, write_notebook  # noqa: F401, a fixture
 
 SETUP = """import numpy as np, torch
 from labutils.config import LabConfig
@@ -44,12 +44,6 @@ print("after interrupt:", second.state, read_history("interrupted/history.csv") 
 third = TrainingMonitor()
 run(third, 'failed', fail)""",
 ]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +136,7 @@ def test_stop_by_keyboard_ends_the_blocking_fit_and_the_next_cell_goes_on(tab, r
     assert messages <= 2.5 * seconds + 5  # the events (start, stopping, validation, end) come on top of the rate
     assert monitor.root.locator(".lm-message").inner_text() == "checkpoint: stopped/last.ckpt"
     assert not monitor.root.get_by_role("button", name="Stop").is_visible()
+    assert tab.page.locator(".jp-RenderedImage").count() == 0  # its output holds a picture now, which is not shown
 
 
 def test_the_notebooks_interrupt_ends_it_as_cleanly(tab):

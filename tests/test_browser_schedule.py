@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from browser import chromium, jupyterlab, until, watch, write_notebook
+from browser import jupyterlab, running_browser, until, watch, write_notebook  # noqa: F401, a fixture
 
 from labutils.config import LabConfig
 from labutils.schedules import KLAnnealing, TeacherForcing
@@ -21,12 +21,6 @@ CELLS = [
 explorer = ScheduleExplorer(steps_per_epoch=50, **{FIRST!r})
 explorer"""
 ]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import statistics
 
 import numpy as np
 import pytest
-from browser import chromium, jupyterlab, until, watch, write_notebook
+from browser import jupyterlab, running_browser, until, watch, write_notebook  # noqa: F401, a fixture
 
 COUNT = 120
 FRAMES = f"""\
@@ -48,12 +48,6 @@ slider = IntSlider(2, max=2)
 link = jslink((slider, "value"), (epochs, "run"))
 HBox([epochs, slider])""",
 ]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +122,25 @@ def shown(scrubber, index):
         and np.array_equal(scrubber.frame("truth"), truth[index])
         and np.array_equal(scrubber.frame("prediction"), prediction[index])
     )
+
+
+def test_the_widget_appears_and_not_its_picture(tab):
+    """A cell's output holds both; the front end shows the widget alone."""
+    outputs = tab.page.locator(".jp-OutputArea-output")
+    assert outputs.count() == 2 and outputs.locator(".lab-scrubber").count() == 2
+    assert tab.page.locator(".jp-RenderedImage").count() == outputs.locator("img").count() == 0
+    held = "scrubber._repr_mimebundle_()[0]"
+    assert tab.python(f"print(*sorted({held}))") == "application/vnd.jupyter.widget-view+json image/png text/plain"
+
+
+def test_a_cell_that_fails_out_of_sight_fails_the_run(tab, browser):
+    """Of ``Tab.run_all``, on which the other tests rely."""
+    long = [f"{k}\n" + "# a long cell\n" * 30 for k in range(8)]
+    write_notebook(tab.lab.folder / "failing.ipynb", [*long, "1 / 0", *long])
+    other = tab.lab.open(browser, "failing.ipynb")
+    with pytest.raises(AssertionError, match="ZeroDivisionError: division by zero"):
+        other.run_all()
+    other.page.context.close()
 
 
 def test_panels_hold_the_exact_pixels_and_the_error(tab):

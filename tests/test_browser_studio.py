@@ -5,7 +5,7 @@ import statistics
 
 import numpy as np
 import pytest
-from browser import chromium, jupyterlab, until, watch, write_notebook
+from browser import jupyterlab, running_browser, until, watch, write_notebook  # noqa: F401, a fixture
 
 from labutils.stage import JOINT_NAMES, LIMBS, draw_pose, rest_pose
 
@@ -35,12 +35,6 @@ def pixels(array):
 ====
 studio = PoseStudio(model, video, gif="dance.gif", keep_lengths=False, feed="first")
 studio"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

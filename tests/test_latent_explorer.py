@@ -15,6 +15,7 @@ from labutils.dataset import Video, load_split, to_float
 from labutils.errors import LabError
 from labutils.model import ConditionalVAE, load_model
 from labutils.modules import kl_divergence, reparameterize
+from labutils.widgets import page
 from labutils.widgets.latent import (
     LIMIT,
     PRIOR_DRAWS,
@@ -303,6 +304,8 @@ def test_page_and_figure(explorer, tmp_path):
     assert len(pictures) == 2 * 3 * len(explorer.std) and figure._repr_png_()[:4] == b"\x89PNG"
     assert len(figure.axes) == len(pictures) + 2 and "R²" in figure.axes[-1].get_title(loc="left")
     assert (np.asarray(pictures[4].images[0].get_array()) == 128).all()  # no difference to z = 0 at z = 0
+    picture = base64.b64decode(explorer._repr_mimebundle_()[0]["image/png"])
+    assert picture[:4] == b"\x89PNG" and len(picture) <= page.STILL_BYTES
 
 
 def test_the_difference_is_amplified_around_grey():

@@ -1,5 +1,6 @@
 """TrainingMonitor without a browser: numbers, messages, the end of a run, the terminal."""
 
+import base64
 import re
 import signal
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from labutils.model import ConditionalVAE, load_model
 from labutils.training import fit, read_history
 from labutils.widgets import monitor as module
 from labutils.widgets.monitor import POINTS, Readings, TrainingMonitor, decimate, means, time_left
+from labutils.widgets.page import STILL_BYTES
 
 TINY = dict(
     frame_H=16, frame_W=24, width=8, N_dim=4, train_vi_len=4, batch_size=2, num_epoch=6, per_save=1, per_val=2,
@@ -49,13 +51,19 @@ class Events:
 
 @pytest.fixture
 def notebook(monkeypatch):
-    """As in a notebook whose browser only listens; ``sent`` holds the states that went out, ``shown`` the displays."""
+    """As in a notebook whose browser only listens; ``sent`` holds the states that went out, ``shown`` the displays,
+    ``updated`` those that were brought up to date, and whether they then had a picture."""
     import IPython
     import IPython.display
 
-    shell = SimpleNamespace(kernel=object(), events=Events(), sent=[], shown=[])
+    shell = SimpleNamespace(kernel=object(), events=Events(), sent=[], shown=[], updated=[])
+
+    def display(widget, display_id):
+        shell.shown.append(widget)
+        return SimpleNamespace(update=lambda it: shell.updated.append((it, "image/png" in it._repr_mimebundle_()[0])))
+
     monkeypatch.setattr(IPython, "get_ipython", lambda: shell)
-    monkeypatch.setattr(IPython.display, "display", shell.shown.append)
+    monkeypatch.setattr(IPython.display, "display", display)
     before = signal.getsignal(signal.SIGINT)
     original = TrainingMonitor._update
 
@@ -214,11 +222,22 @@ def test_a_second_run_starts_afresh(notebook, tmp_path):
     assert notebook.shown == [monitor, monitor]
 
 
+def test_its_output_gets_a_picture_when_there_are_curves(notebook, tmp_path):
+    monitor = TrainingMonitor()
+    assert "image/png" not in monitor._repr_mimebundle_()[0]
+    monitor._shown = False
+    train(tmp_path / "1", monitor)
+    train(tmp_path / "2", monitor, val=False)
+    assert notebook.shown == [monitor, monitor] and notebook.updated == [(monitor, True)] * 2
+    picture = base64.b64decode(monitor._repr_mimebundle_()[0]["image/png"])
+    assert picture[:4] == b"\x89PNG" and len(picture) <= STILL_BYTES
+
+
 def test_a_monitor_that_is_shown_already_is_not_shown_again(notebook, tmp_path):
     monitor = TrainingMonitor()
     monitor._repr_mimebundle_()
     train(tmp_path, monitor)
-    assert notebook.shown == []
+    assert notebook.shown == notebook.updated == []
 
 
 # -------------------------------------------------------------------------------------------------------- how it ends

@@ -1,5 +1,6 @@
 """The Python side of PoseStudio: labels, steps, dances and GIFs against the model driven by hand."""
 
+import base64
 import json
 import re
 import zlib
@@ -15,6 +16,7 @@ from labutils.dataset import load_split, to_float, to_uint8
 from labutils.errors import LabError
 from labutils.model import ConditionalVAE, load_model
 from labutils.stage import JOINT_NAMES, LIMBS, draw_pose, rest_pose
+from labutils.widgets import page
 from labutils.widgets import studio as module
 from labutils.widgets.studio import PARENT, TREE, PoseStudio, interpolate, preset_poses
 
@@ -284,11 +286,11 @@ def test_page_and_figure(studio, tmp_path):
     studio.poses = walk()
     text = studio.to_html(tmp_path / "studio.html", title="A <dance>").read_text(encoding="utf-8")
     values = json.loads(re.search(r'<script type="application/json">(.*?)</script>', text, re.S)[1])
-    import base64
-
     frames = zlib.decompress(base64.b64decode(values["_shown"]["frames"]["$bytes"]))
     assert frames == studio.predict().tobytes() and studio._shown == shown and "A &lt;dance&gt;" in text
     pictures = [axes.images[0].get_array() for axes in studio.figure(columns=3).axes]
     assert len(pictures) == 6
     np.testing.assert_array_equal(pictures[5], studio.predict()[-1])
+    picture = base64.b64decode(studio._repr_mimebundle_()[0]["image/png"])
+    assert picture[:4] == b"\x89PNG" and len(picture) <= page.STILL_BYTES
     assert studio.figure()._repr_png_()[:4] == b"\x89PNG" and "recording of 7 poses" in repr(studio)

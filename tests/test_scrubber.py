@@ -1,6 +1,7 @@
 """The Python side of FrameScrubber: what it accepts, computes, sends and writes."""
 
 import base64
+import io
 import json
 import math
 import re
@@ -9,8 +10,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
+from labutils import widgets
 from labutils.errors import LabError
+from labutils.plotting import LabFigure
 from labutils.widgets import Clip, FrameScrubber, page
 from labutils.widgets.scrubber import CAP, decode, encode, error_colours, error_image, psnr, run_axis
 
@@ -202,6 +206,45 @@ def test_page_of_several_widgets_holds_the_module_once():
     one = FrameScrubber.from_arrays(frames(), frames(), frames())
     text = page.page("two", ["<h1>two</h1>", one, one])
     assert text.count('data-widget="FrameScrubber"><script') == 2 and text.count("class Frames") == 1
+
+
+WIDGETS = {  # name in labutils.widgets -> how a small one is made
+    "FrameScrubber": lambda: FrameScrubber([Clip("noise", frames(40), {"p": frames(40, 1)}, frames(40, 2))]),
+    "ScheduleExplorer": lambda: widgets.ScheduleExplorer(),
+    "ReparameterizationExplorer": lambda: widgets.ReparameterizationExplorer(),
+}
+
+
+@pytest.mark.parametrize("name", WIDGETS)
+def test_a_stored_notebook_has_a_picture_beside_the_view(name):
+    """What GitHub shows where there is no kernel; the other widgets' pictures are tested with them."""
+    widget = WIDGETS[name]()
+    data, _ = widget._repr_mimebundle_()
+    assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == widget.model_id
+    picture = base64.b64decode(data["image/png"])
+    assert 0 < len(picture) <= page.STILL_BYTES and data["text/plain"] == repr(widget)
+    width, height = widget.figure().get_size_inches()
+    with Image.open(io.BytesIO(picture)) as image:
+        assert image.format == "PNG" and image.width / image.height == pytest.approx(width / height, abs=0.02)
+    json.dumps(data)  # as it travels
+
+
+def test_a_picture_that_is_too_large_loses_colours_then_dots():
+    figure = LabFigure(figsize=(8, 4))
+    figure.add_axes((0, 0, 1, 1)).imshow(np.random.default_rng(0).random((400, 800, 3)), aspect="auto")
+    full = page.still(figure, 10**9)
+    fewer, smaller = page.still(figure, len(full) // 2), page.still(figure, len(full) // 4)
+    sizes = [Image.open(io.BytesIO(png)).size for png in (full, fewer, smaller)]
+    assert sizes[0] == sizes[1] == (880, 440) and sizes[2][0] < 880
+    assert len(fewer) <= len(full) // 2 and len(smaller) <= len(full) // 4
+
+
+def test_a_widget_that_cannot_be_drawn_is_shown_all_the_same():
+    class Blank(page.LabWidget):
+        pass
+
+    data, _ = Blank()._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in data and "image/png" not in data
 
 
 @pytest.mark.parametrize("truth", [True, False])

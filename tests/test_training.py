@@ -381,3 +381,26 @@ def test_two_processes_compute_what_one_does(tmp_path, mode):
     resumed = fit(make(config(tmp_path)), dance(), None, config(tmp_path, mode=mode, num_epoch=6),
                   resume=tmp_path / "out2" / "last.ckpt")  # fmt: skip
     assert [r["epoch"] for r in resumed][-4:] == [5] * 4
+
+
+# ------------------------------------------------------------------------------------------------- data beyond memory
+
+
+def test_a_large_replay_lies_in_a_file_and_trains_the_same(tmp_path, monkeypatch):
+    within = train(config(tmp_path, mode="replay"))
+    monkeypatch.setattr("labutils.training.IN_MEMORY", 1)
+    mapped = []
+    monkeypatch.setattr(np, "memmap", lambda *a, original=np.memmap, **k: mapped.append(a) or original(*a, **k))
+    assert without_time(train(config(tmp_path, mode="replay", save_root=str(tmp_path / "file")))) == without_time(within)
+    assert len(mapped) == 1
+    assert sorted(p.name for p in (tmp_path / "file").iterdir()) == ["best.ckpt", "history.csv", "last.ckpt"]
+
+
+def test_no_room_for_the_replay_is_said_before_training(tmp_path, monkeypatch):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("labutils.training.IN_MEMORY", 1)
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    with pytest.raises(LabError, match=r"no room in .*No space left.*--save_root"):
+        train(config(tmp_path, mode="replay"))

@@ -26,16 +26,6 @@ async function inflate(packed) {
   return new Response(stream).arrayBuffer();
 }
 
-/** Round ticks in [low, high], about `count` of them. */
-function ticks(low, high, count) {
-  const rough = (high - low) / count || 1;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((f) => f * power).find((s) => s >= rough * 0.999);
-  const out = [];
-  for (let t = Math.ceil(low / step - 1e-9) * step; t <= high + 1e-9 * step; t += step) out.push(Number(t.toPrecision(6)));
-  return out;
-}
-
 /** A slider that shows how far it is. */
 function slider(attributes, onInput) {
   const element = make("input", { type: "range", ...attributes });
@@ -58,43 +48,6 @@ function guardKeys(root) {
   root.addEventListener("keydown", (event) => {
     if (!(event.ctrlKey || event.metaKey || event.altKey || event.shiftKey)) event.stopPropagation();
   });
-}
-
-/** The traits of a model that views run ahead of: sent at most ten times a second, and always the last value. */
-class Traits {
-  constructor(model, values, onChange) {
-    Object.assign(this, { model, values, lastSent: -Infinity, sending: false });
-    for (const name of Object.keys(values)) {
-      model.on(`change:${name}`, () => {
-        if (this.sending) return;
-        this.values[name] = model.get(name);
-        onChange(name);
-      });
-    }
-  }
-
-  /** Take new values; Python hears of them soon. */
-  take(values) {
-    Object.assign(this.values, values);
-    if (this.timer) return;
-    const wait = this.lastSent + 100 - performance.now();
-    if (wait <= 0) this.send();
-    else this.timer = setTimeout(() => this.send(), wait);
-  }
-
-  /** Trait and message change together: Python's answer to an older message would undo a change not yet sent. */
-  send() {
-    this.timer = null;
-    this.lastSent = performance.now();
-    this.sending = true;
-    for (const [name, value] of Object.entries(this.values)) this.model.set(name, value);
-    try {
-      this.model.save_changes();
-    } catch {
-      // No kernel any more: the traits in the browser are all that is left, and all that is needed.
-    }
-    this.sending = false;
-  }
 }
 
 // ── 2 Line to Python ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -179,7 +132,7 @@ class ReparameterizationView {
     this.model = model;
     this.about = model.get("_about");
     const names = ["mu", "logvar", "eps", "chosen", "parameter", "rate"];
-    this.traits = new Traits(model, Object.fromEntries(names.map((n) => [n, model.get(n)])), () => this.show());
+    this.traits = new Traits(model, names, () => this.show());
     this.id = `lr-${Math.random().toString(36).slice(2, 8)}`;
     this.build();
     el.classList.add("lab-mount");
@@ -524,7 +477,7 @@ class LatentCore {
     this.views = new Set();
     this.grids = new Map();
     this.picture = null; // {index, prediction, zero: Int16Array; pose, last, truth: Uint8Array}
-    this.traits = new Traits(model, { index: model.get("index"), values: model.get("values"), draw: model.get("draw") }, () => this.request());
+    this.traits = new Traits(model, ["index", "values", "draw"], () => this.request());
     this.line = new Line(model, this.about.patience, (...answer) => this.receive(...answer), () => this.approximate());
     this.ready = this.unpack();
     model.on("change:_grids", () => this.unpack());
@@ -533,14 +486,7 @@ class LatentCore {
 
   get here() { return this.traits.values; }
 
-  set(name, value) {
-    this.model.set(name, value);
-    try {
-      this.model.save_changes();
-    } catch {
-      // No kernel any more.
-    }
-  }
+  set(name, value) { save(this.model, { [name]: value }); }
 
   async unpack() {
     for (const grid of this.model.get("_grids")) {

@@ -17,12 +17,10 @@ import csv
 import math
 import time
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import anywidget
 import numpy as np
 import traitlets
 from matplotlib.figure import Figure
@@ -47,7 +45,7 @@ FOLDS = 5
 # --------------------------------------------------------------------------------------- one dimension of z, drawn
 
 
-class ReparameterizationExplorer(anywidget.AnyWidget):
+class ReparameterizationExplorer(page.LabWidget):
     """One dimension of z: eps ~ N(0, 1) becomes z = mu + sigma eps, with the KL divergence and all gradients.
 
     Everything happens in the browser.  Traits that go both ways:
@@ -179,7 +177,7 @@ def _bounded(value: float, low: float, high: float) -> float:
     return min(max(value, low), high)
 
 
-def _write_page(path: str | Path, title: str, widget: anywidget.AnyWidget) -> Path:
+def _write_page(path: str | Path, title: str, widget: page.LabWidget) -> Path:
     import html
 
     return page.write_page(path, title, [f"<h1>{html.escape(title)}</h1>", widget])
@@ -263,7 +261,7 @@ def read_light(path: str | Path) -> np.ndarray:
 # ----------------------------------------------------------------------------------------- the z of a trained model
 
 
-class LatentExplorer(anywidget.AnyWidget):
+class LatentExplorer(page.LabWidget):
     """Move z along the directions in which the posterior mean varies most, and see the predicted frame change.
 
     Pose and last frame are fixed: those of frame ``index`` of the video, the last frame being the true one.  The z
@@ -407,26 +405,14 @@ class LatentExplorer(anywidget.AnyWidget):
 
     # -- the model
 
-    @contextmanager
-    def _evaluating(self) -> Iterator[Any]:
-        """The model in eval mode without gradients, and afterwards as it was; yields its device."""
-        import torch
-
-        was_training = self.model.training
-        self.model.eval()
-        try:
-            with torch.no_grad():
-                yield next((p.device for p in self.model.parameters()), torch.device("cpu"))
-        finally:
-            self.model.train(was_training)
-
     def _posterior(self, batch: int = 64) -> tuple[np.ndarray, np.ndarray]:
         """mu (T, N, h, w) of q(z | x_t, P_t) on the true frames, and its KL (T,) in nats."""
         from labutils.dataset import to_float
+        from labutils.model import evaluating
         from labutils.modules import kl_divergence
 
         means, costs = [], []
-        with self._evaluating() as device:
+        with evaluating(self.model) as device:
             for start in range(0, len(self.video.labels), batch):
                 cut = slice(start, start + batch)
                 x, P = (to_float(a[cut]).to(device) for a in (self.video.frames, self.video.labels))  # (B, 3, H, W)
@@ -443,9 +429,10 @@ class LatentExplorer(anywidget.AnyWidget):
         import torch
 
         from labutils.dataset import to_float
+        from labutils.model import evaluating
 
         frames = []
-        with self._evaluating() as device:
+        with evaluating(self.model) as device:
             previous = to_float(self.video.frames[index - 1])[None].to(device)  # (1, 3, H, W)
             feature = self.model.label_transformation(to_float(self.video.labels[index])[None].to(device))
             for start in range(0, len(z), batch):

@@ -25,16 +25,6 @@ function short(value) {
   return size >= 100 ? value.toFixed(0) : String(Number(value.toPrecision(3)));
 }
 
-/** Round ticks in [low, high], about `count` of them. */
-function ticks(low, high, count) {
-  const rough = (high - low) / count || 1;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((f) => f * power).find((s) => s >= rough * 0.999);
-  const out = [];
-  for (let k = Math.ceil(low / step - 1e-9); k * step <= high + 1e-9 * step; k++) out.push(Number((k * step).toPrecision(12)));
-  return out;
-}
-
 /** Ticks of a logarithmic axis: powers of ten, and 2 and 5 times them where there are few. */
 function logTicks(low, high) {
   const all = (factors) => {

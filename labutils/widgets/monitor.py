@@ -25,7 +25,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import anywidget
 import numpy as np
 import traitlets
 from matplotlib.figure import Figure
@@ -109,7 +108,7 @@ def in_notebook() -> bool:
 # -------------------------------------------------------------------------------------------------------- widget
 
 
-class TrainingMonitor(anywidget.AnyWidget):
+class TrainingMonitor(page.LabWidget):
     """Callback of ``fit``: curves, validation PSNR, latest prediction, speed, time left and a Stop button.
 
     Traits:
@@ -135,6 +134,7 @@ class TrainingMonitor(anywidget.AnyWidget):
         self._trainer: Any = None
         self._bar: ProgressBar | None = None
         self._stop_asked = self._shown = self._watching = False
+        self._output: Any = None  # the output that it made itself, where it did
         super().__init__(**traits)
         self.on_msg(self._hear)
         self._let_messages_in()
@@ -166,6 +166,9 @@ class TrainingMonitor(anywidget.AnyWidget):
             self._update(event, trainer)
         if event == "end":
             self._trainer = None
+            if self._output is not None:  # now that there are curves, the notebook's output gets their picture too
+                self._output.update(self)
+                self._output, self._shown = None, False
 
     def stop(self) -> None:
         """End the training after the current step, with a validation and a checkpoint; from any thread."""
@@ -193,7 +196,7 @@ class TrainingMonitor(anywidget.AnyWidget):
             if not self._shown:
                 from IPython.display import display
 
-                display(self)
+                self._output = display(self, display_id=True)
                 self._shown = False  # the output of another cell, or of this one run again, does not hold it
 
     def _validated(self, trainer: Any) -> None:

@@ -1,4 +1,4 @@
-"""What the widgets share: their style sheets, and pages that show them without a kernel and without a network.
+"""What the widgets share: base class, style sheets, and pages that show them without a kernel and without a network.
 
 A widget's ES module must
 
@@ -13,6 +13,7 @@ In a notebook anywidget runs it.  In a page the same text is inlined as it is, f
 import base64
 import hashlib
 import html
+import io
 import json
 from collections.abc import Sequence
 from functools import lru_cache
@@ -20,8 +21,49 @@ from pathlib import Path
 from typing import Any
 
 import anywidget
+from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
+STILL_BYTES = 200_000  # of a widget's picture in a notebook, at most
+
+
+class LabWidget(anywidget.AnyWidget):
+    """A widget with a ``figure()``, whose output holds that still beside the view.
+
+    A live notebook shows the view, which it ranks higher; a stored one, from which the view has been taken, shows the
+    picture, as GitHub does.  Where there is nothing to draw yet, there is no picture.
+    """
+
+    def figure(self) -> Figure:
+        """The widget as a still."""
+        raise NotImplementedError
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        bundle = super()._repr_mimebundle_(**options)
+        if bundle is None:
+            return None
+        data, metadata = bundle
+        try:
+            png = still(self.figure())
+        except Exception:  # a widget that cannot be drawn (a monitor before training) is shown all the same
+            return data, metadata
+        return {**data, "image/png": base64.b64encode(png).decode("ascii")}, metadata
+
+
+def still(figure: Figure, limit: int = STILL_BYTES) -> bytes:
+    """The figure as a PNG of at most ``limit`` bytes: with fewer colours, then fewer dots, where it takes more."""
+    from PIL import Image
+
+    for dpi in (110, 90, 72, 55):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=dpi)
+        if buffer.tell() > limit:
+            image = Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+            buffer = io.BytesIO()
+            image.save(buffer, format="png", optimize=True)
+        if buffer.tell() <= limit:
+            break
+    return buffer.getvalue()
 
 
 @lru_cache

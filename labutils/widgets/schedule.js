@@ -38,16 +38,6 @@ function tfrAt(s, epoch) {
 
 const tidy = (value) => String(Number(value.toFixed(4)));
 
-/** Round ticks in [low, high], about `count` of them, no closer than `least`. */
-function ticks(low, high, count, least = 0) {
-  const rough = Math.max((high - low) / count, least);
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((f) => f * power).find((s) => s >= rough * 0.999);
-  const out = [];
-  for (let k = Math.ceil(low / step - 1e-9); k * step <= high + 1e-9 * step; k++) out.push(Number((k * step).toPrecision(12)));
-  return out;
-}
-
 // ── 3 Plot ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 const LEFT = 44;
@@ -248,14 +238,7 @@ class View {
     this.model.off(this.events, this.handler);
   }
 
-  set(changes) {
-    for (const [name, value] of Object.entries(changes)) this.model.set(name, value);
-    try {
-      this.model.save_changes();
-    } catch {
-      // No kernel any more: the traits in the browser are all that is left, and all that is needed.
-    }
-  }
+  set(changes) { save(this.model, changes); }
 
   build() {
     const set = (name, value) => this.set({ [name]: value });

@@ -16,7 +16,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import anywidget
 import traitlets
 from matplotlib.figure import Figure
 
@@ -40,7 +39,7 @@ PRESETS = {  # what each sets; the other settings are left as they are
 }
 
 
-class ScheduleExplorer(anywidget.AnyWidget):
+class ScheduleExplorer(page.LabWidget):
     """Both schedules over the epochs of a training, with their settings as controls.
 
     Traits, all of which go both ways: the fields of ``LabConfig`` in ``SETTINGS`` under their own names, and

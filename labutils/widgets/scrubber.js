@@ -25,16 +25,6 @@ const icon = (name) => draw("svg", { viewBox: "0 0 16 16", "aria-hidden": "true"
 const decibel = (value) => (Number.isFinite(value) ? value.toFixed(2) : "–");
 const mean = (values) => values.reduce((sum, v) => sum + v, 0) / values.length;
 
-/** Round ticks in [low, high], about `count` of them. */
-function ticks(low, high, count) {
-  const rough = (high - low) / count;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((f) => f * power).find((s) => s >= rough);
-  const out = [];
-  for (let t = Math.ceil(low / step) * step; t <= high + 1e-9; t += step) out.push(t);
-  return out;
-}
-
 // ── 2 Frames ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /** Unpacks frames when they are first wanted and keeps them, the latest used ones up to `room` bytes. */
@@ -125,45 +115,20 @@ class Core {
     this.frames = new Frames(this.clips);
     this.views = new Set();
     this.here = model.get("index");
-    this.lastSent = -Infinity;
+    this.traits = new Traits(model, ["index"], () => this.show(model.get("index")));
     this.tick = this.tick.bind(this);
     model.on("change:playing", () => this.run());
-    model.on("change:index", () => {
-      if (this.sending) return;
-      clearTimeout(this.timer); // what Python or another widget says is newer than what waits here
-      this.timer = null;
-      this.show(model.get("index"));
-    });
   }
 
   get clip() { return this.clips[this.model.get("sequence")]; }
   get index() { return clip(this.here, 0, this.clip.count - 1); }
 
-  set(name, value) {
-    this.model.set(name, value);
-    try {
-      this.model.save_changes();
-    } catch {
-      // No kernel any more: the traits in the browser are all that is left, and all that is needed.
-    }
-  }
+  set(name, value) { save(this.model, { [name]: value }); }
 
-  /** Go to a frame.  Views follow at once; the trait, and so Python, at most ten times a second and always to the last.
-   *  Trait and message change together: Python's answer to an older message would undo a change not yet sent. */
+  /** Go to a frame.  Views follow at once, Python soon. */
   go(index) {
     this.show(clip(Math.round(index), 0, this.clip.count - 1));
-    if (this.timer) return;
-    const wait = this.lastSent + 100 - performance.now();
-    if (wait <= 0) this.send();
-    else this.timer = setTimeout(() => this.send(), wait);
-  }
-
-  send() {
-    this.timer = null;
-    this.lastSent = performance.now();
-    this.sending = true;
-    this.set("index", this.index);
-    this.sending = false;
+    this.traits.take({ index: this.here });
   }
 
   show(index) {

@@ -18,7 +18,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import anywidget
 import numpy as np
 import traitlets
 from matplotlib.figure import Figure
@@ -195,7 +194,7 @@ def run_axis(names: Sequence[str]) -> tuple[str, list[str]]:
 # -------------------------------------------------------------------------------------------------- widget
 
 
-class FrameScrubber(anywidget.AnyWidget):
+class FrameScrubber(page.LabWidget):
     """Scrub through predicted videos.
 
     Traits that go both ways (all others are fixed when the widget is made):

@@ -20,47 +20,6 @@ async function inflate(packed) {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-/** The traits of a model that views run ahead of: sent at most ten times a second, and always the last value. */
-class Traits {
-  constructor(model, names, onChange) {
-    Object.assign(this, { model, lastSent: -Infinity, sending: false, dirty: new Set() });
-    this.values = Object.fromEntries(names.map((name) => [name, model.get(name)]));
-    for (const name of names) {
-      model.on(`change:${name}`, () => {
-        if (this.sending) return;
-        this.values[name] = model.get(name);
-        this.dirty.delete(name); // what Python says is newer than what waits here
-        onChange(name);
-      });
-    }
-  }
-
-  /** Take new values; Python hears of them soon. */
-  take(values) {
-    Object.assign(this.values, values);
-    for (const name of Object.keys(values)) this.dirty.add(name);
-    if (this.timer) return;
-    const wait = this.lastSent + 100 - performance.now();
-    if (wait <= 0) this.send();
-    else this.timer = setTimeout(() => this.send(), wait);
-  }
-
-  /** Trait and message change together: Python's answer to an older message would undo a change not yet sent. */
-  send() {
-    this.timer = null;
-    this.lastSent = performance.now();
-    this.sending = true;
-    for (const name of this.dirty) this.model.set(name, this.values[name]);
-    this.dirty.clear();
-    try {
-      this.model.save_changes();
-    } catch {
-      // No kernel any more: the traits in the browser are all that is left.
-    }
-    this.sending = false;
-  }
-}
-
 // ── 2 Line to Python ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 const COMMAND = 60_000; // ms that a whole dance may take

@@ -16,13 +16,11 @@ colours or thicker lines still runs, but sees a drawing it does not know.
 import time
 import zlib
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import anywidget
 import numpy as np
 import traitlets
 from matplotlib.figure import Figure
@@ -109,7 +107,7 @@ def interpolate(keys: np.ndarray, between: int) -> np.ndarray:
 # -------------------------------------------------------------------------------------------------------- widget
 
 
-class PoseStudio(anywidget.AnyWidget):
+class PoseStudio(page.LabWidget):
     """Condition a model by hand.
 
     Each change of the pose is one step of the model: the last frame, the new pose and z give the next frame.  Traits
@@ -293,19 +291,6 @@ class PoseStudio(anywidget.AnyWidget):
 
     # -- the model
 
-    @contextmanager
-    def _evaluating(self) -> Iterator[Any]:
-        """The model in eval mode without gradients, and afterwards as it was; yields its device."""
-        import torch
-
-        was_training = self.model.training
-        self.model.eval()
-        try:
-            with torch.no_grad():
-                yield next((p.device for p in self.model.parameters()), torch.device("cpu"))
-        finally:
-            self.model.train(was_training)
-
     @staticmethod
     def _float(images: np.ndarray) -> Any:
         from labutils.dataset import to_float
@@ -330,6 +315,7 @@ class PoseStudio(anywidget.AnyWidget):
         import torch
 
         from labutils.dataset import to_uint8
+        from labutils.model import evaluating
 
         label = draw_pose(self.pose if pose is None else pose, self.height, self.width)
         z = torch.zeros(1, *self.model.latent_shape)  # (1, N, h, w)
@@ -337,7 +323,7 @@ class PoseStudio(anywidget.AnyWidget):
             self._draws += 1
             z = torch.randn(z.shape, generator=torch.Generator().manual_seed(self.seed + self._draws))
         last = self._float(self.first) if (feed or self.feed) == "first" else self._last
-        with self._evaluating() as device:
+        with evaluating(self.model) as device:
             feature = self.model.label_transformation(self._float(label)[None].to(device))
             frame = self.model.step(last[None].to(device), feature, z.to(device))[0].clamp(0, 1)  # (3, H, W)
         self._last = frame.cpu()
@@ -364,6 +350,7 @@ class PoseStudio(anywidget.AnyWidget):
         import torch
 
         from labutils.dataset import to_uint8
+        from labutils.model import evaluating
 
         poses = self.poses
         if not len(poses):
@@ -371,7 +358,7 @@ class PoseStudio(anywidget.AnyWidget):
             raise LabError(f"there is no dance yet: {what}, or set studio.poses")
         labels = np.stack([draw_pose(pose, self.height, self.width) for pose in poses])  # (T, H, W, 3)
         P, x1, z = self._float(labels), self._float(self.first), self._noise(len(poses))
-        with self._evaluating() as device:
+        with evaluating(self.model) as device:
             if self.feed == "previous":
                 video = torch.cat([P[:1], P])[None]  # the model's frame 1 is the given one; its label is not used
                 frames = self.model.generate(x1[None].to(device), video.to(device), z=z[None].to(device))[0, 1:]

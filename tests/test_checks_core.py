@@ -1,0 +1,240 @@
+"""The tool that the exercises' checks are made with."""
+
+import math
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from labutils import checks
+from labutils.checks.core import (
+    EXERCISES,
+    CheckFailed,
+    Exercise,
+    NotDone,
+    call,
+    compare,
+    exercise,
+    fail,
+    require,
+    same,
+    show,
+)  # fmt: skip
+
+
+@pytest.fixture
+def double():
+    """An exercise, taken off the list at the end."""
+
+    @exercise("99.1", "double")
+    def double(answer, g):
+        """Twice the input."""
+        x = torch.randn(3, 4, generator=g)
+        compare("y", call(answer, x.clone()), 2 * x, {"this is x squared": x**2, "this is y itself": 2 * x})
+
+    yield double
+    del EXERCISES["99.1"]
+
+
+# -------------------------------------------------------------------------------------------------------- an exercise
+
+
+def test_a_right_answer_prints_one_line(double, capsys):
+    double(lambda x: x + x)
+    assert capsys.readouterr().out == "passed 99.1: double\n"
+    assert double.__doc__ == "Twice the input." and EXERCISES["99.1"] is double
+
+
+@pytest.mark.parametrize("answer", [None, ..., lambda x: (_ for _ in ()).throw(NotImplementedError("exercise 99.1"))])
+def test_a_missing_answer_is_to_do(double, answer, capsys):
+    double(answer)
+    assert capsys.readouterr().out == "to do 99.1: double\n"
+
+
+def test_a_wrong_answer_tells_what_came_and_why(double):
+    with pytest.raises(CheckFailed) as failed:
+        double(lambda x: x**2)
+    text = str(failed.value)
+    assert text.splitlines()[0] == "99.1 double: not yet"
+    assert [line.split()[0] for line in text.splitlines()[1:]] == ["what", "expected", "got", "likely"]
+    assert "this is x squared" in text and "shape (3, 4): [" in text
+    assert failed.value._render_traceback_() == text.splitlines()
+    assert failed.value.__suppress_context__  # no traceback into the check
+
+
+def test_the_seed_changes_the_inputs_and_nothing_else(double, monkeypatch):
+    seen = []
+
+    def answer(x):
+        seen.append((x, torch.rand(1)))
+        return 2 * x
+
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    for seed in ("0", "0", "7"):
+        monkeypatch.setenv("LAB_CHECK_SEED", seed)
+        double(answer)
+    assert torch.equal(seen[0][0], seen[1][0]) and not torch.equal(seen[0][0], seen[2][0])
+    assert torch.equal(seen[0][1], seen[1][1]) and not torch.equal(seen[0][1], seen[2][1])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_two_exercises_of_one_number_are_refused(double):
+    with pytest.raises(ValueError, match=r"two exercises 99\.1"):
+        exercise("99.1", "again")(lambda answer, g: None)
+
+
+def test_unknown_check_says_which_there_are():
+    with pytest.raises(AttributeError, match=r"no check 'nothing'; there are .*CheckFailed"):
+        checks.nothing  # noqa: B018
+    assert isinstance(next(iter(EXERCISES.values())), Exercise)
+
+
+def test_an_error_in_the_check_itself_is_not_hidden():
+    broken = Exercise("99.2", "broken", lambda answer, g: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        broken(3)
+
+
+# --------------------------------------------------------------------------------------------------------------- call
+
+
+def test_call_hands_on_arguments_and_result():
+    assert call(lambda a, b=1: a + b, 2, b=3) == 5
+
+
+def test_call_of_what_is_no_function():
+    with pytest.raises(CheckFailed, match=r"(?s)expected +a function.*got +Tensor.*hand over the function itself"):
+        call(torch.zeros(2))
+
+
+def test_call_of_what_returns_nothing():
+    with pytest.raises(CheckFailed, match="is a `return` missing"):
+        call(lambda: None)
+
+
+def test_call_of_what_raises_names_the_line():
+    def answer(x, scale):
+        y = x[0]
+        return y + undefined  # noqa: F821
+
+    with pytest.raises(CheckFailed) as failed:
+        call(answer, torch.zeros(2, 3), scale=0.5)
+    text = str(failed.value)
+    assert "a result for (shape (2, 3): [0, 0, 0, 0, …], scale=0.5)" in text
+    assert "NameError: name 'undefined' is not defined" in text
+    assert "it happened in line" in text and "of answer" in text
+
+
+def test_call_passes_a_missing_answer_on():
+    def answer():
+        raise NotImplementedError
+
+    with pytest.raises(NotDone):
+        call(answer)
+
+
+# ------------------------------------------------------------------------------------------------------------ compare
+
+
+@pytest.mark.parametrize(
+    "a, b, equal",
+    [
+        (1, 1.0, True),
+        (torch.ones(2), np.ones(2), True),
+        (torch.ones(2, requires_grad=True), [1, 1], True),
+        (torch.ones(2), torch.ones(1), False),  # no broadcasting
+        (1.0, 1.0001, True),
+        (1.0, 1.001, False),
+        (math.nan, math.nan, False),
+        (math.inf, math.inf, True),
+        ("a", "a", True),
+        ("a", 1, False),
+        (True, 1, False),
+        (None, 1.0, False),
+        ({"a": 1}, 1.0, False),
+        ([1, [2]], [1, 2], False),
+        (torch.ones(2, dtype=torch.bfloat16), torch.ones(2), True),
+    ],
+)
+def test_same(a, b, equal):
+    assert same(a, b) is equal and same(b, a) is equal
+
+
+def cause(got, expected, mistakes=None):
+    with pytest.raises(CheckFailed) as failed:
+        compare("x", got, expected, mistakes)
+    line = [line for line in str(failed.value).splitlines() if line.startswith("  likely")]
+    return line[0].split(maxsplit=1)[1] if line else ""
+
+
+X = torch.arange(1.0, 13.0).reshape(3, 4)
+
+
+@pytest.mark.parametrize(
+    "got, expected, likely",
+    [
+        (X.T, X, "the last two axes are swapped"),
+        (X.reshape(1, 3, 4).permute(2, 0, 1), X.reshape(1, 3, 4), "the axes are in another order"),
+        (X.flatten(), X, "the numbers are as many as expected"),
+        (X.sum(0), X, "the shape differs"),
+        (X.sqrt() * math.nan, X, "NaN"),
+        (-X, X, "the sign is wrong"),
+        (X / 12, X, "everything is 0.0833333 times"),
+        (X + 1, X, "everything is off by 1"),
+        (X**2, X, ""),
+        ("text", X, "a number or tensor was expected, not str"),
+        (X, "text", ""),
+        (torch.zeros(3), torch.ones(3), "everything is off by -1"),
+    ],
+)
+def test_causes_that_the_values_tell(got, expected, likely):
+    assert cause(got, expected).startswith(likely) and (likely or cause(got, expected) == "")
+
+
+def test_mistakes_come_first_and_only_where_they_differ():
+    mistakes = {"the same as right": X, "off": X + 1, "also off": X + 1}
+    assert cause(X + 1, X, mistakes) == "off"
+    compare("x", X, X, mistakes)
+
+
+def test_a_mistake_of_another_shape_or_kind_is_no_error():
+    assert cause(X + 1, X, {"sum": X.sum(), "text": "text"}).startswith("everything is off by 1")
+    assert cause("Cyclical", "Monotonic", {"the other one": "Cyclical"}) == "the other one"
+
+
+def test_require():
+    require(torch.tensor(True), "yes", "no")
+    with pytest.raises(CheckFailed, match=r"(?s)what +size.*expected +3.*got +4.*likely +count again"):
+        require(False, "3", 4, "count again", "size")
+    with pytest.raises(CheckFailed) as failed:
+        fail("a", "b")
+    assert str(failed.value) == "  expected  a\n  got       b"
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [
+        (3, "3"),
+        (1 / 3, "0.333333"),
+        (torch.arange(6.0).reshape(2, 3), "shape (2, 3): [0, 1, 2, 3, …]"),
+        ([1, 2], "shape (2,): [1, 2]"),
+        ("a", "'a'"),
+        (True, "True"),
+        (None, "None"),
+        (test_same, "test_same"),
+        ({"a": 1}, "dict {'a': 1}"),
+    ],
+)
+def test_show(value, text):
+    assert show(value) == text
+
+
+def test_the_package_imports_without_anything_else_of_the_lab():
+    """Notebooks import checks first of all; it must not drag in widgets or plotting."""
+    code = "import sys, labutils.checks.core; print([m for m in sys.modules if 'matplotlib' in m or 'anywidget' in m])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ)
+    assert done.stdout.strip() == "[]", done.stderr
