@@ -161,7 +161,7 @@ MAX_ANSWER = 50_000  # characters of one answer
 MARKERS = re.compile(r"^(\s*)#.*\b(?:NBVAL_|PYTEST_VALIDATE_)[A-Z_]*.*$", re.M | re.I)
 SUSPECT = re.compile(
     r"\b(labutils|get_ipython|globals|locals|vars|builtins|importlib|subprocess|ctypes|inspect|sys|os|gc|socket|open"
-    r"|eval|exec|setattr|_getframe|__\w+__|threading|multiprocessing|hmac)\b"
+    r"|eval|exec|setattr|_getframe|__(?!init__|name__|len__|call__|pycache__)\w+__|threading|multiprocessing|hmac)\b"
 )
 
 
@@ -626,9 +626,8 @@ def grade(
     say(f"{len(places)} submissions, {len(exercises)} exercises, check seed {seed}")
     with tempfile.TemporaryDirectory(prefix="grading-home-") as scratch:
         home = Path(scratch)
-        for number, verdict in _reference(series, solutions, home, seed, limits).items():
-            if verdict != "passed":
-                say(f"warning: our own solution of {number} does not pass ({verdict}); nobody's can be trusted to")
+        say("First our own solutions, which also make data and models …")
+        _reference(series, solutions, home, seed, limits, say)
         width = max(len(p.name) for p in places)
 
         def one(submission: Path) -> Grade:
@@ -650,11 +649,13 @@ def grade(
 
 
 def _reference(
-    series: Sequence[Book], solutions: Mapping[str, str], home: Path, seed: int, limits: Limits
-) -> dict[str, str]:
+    series: Sequence[Book], solutions: Mapping[str, str], home: Path, seed: int, limits: Limits,
+    say: Callable[[str], None],
+) -> None:  # fmt: skip
     """Grade the solutions themselves, once: it shows that they pass, and leaves data and models in ``home``."""
-    verdicts: dict[str, str] = {}
     for book in series:
         answers = {n: s for n, s in solutions.items() if n in book.exercises}
-        verdicts |= run(book, answers, home, seed, limits, keep=True)
-    return verdicts
+        patient = Limits(10 * limits.cell, 10 * limits.notebook)  # it is here that models are trained
+        for number, verdict in run(book, answers, home, seed, patient, keep=True).items():
+            if verdict != "passed":
+                say(f"warning: our own solution of {number} does not pass ({verdict}); nobody's can be trusted to")

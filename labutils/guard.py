@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 WATCHED = ("builtins", "math", "random", "numpy", "numpy.linalg", "torch", "torch.nn.functional", "torch.random")
-CHANGING = {"_", "input", "display", "exit", "quit", "get_ipython"}  # IPython sets these itself
+# IPython sets the first itself, and torch wraps manual_seed when its compiler is first imported.
+CHANGING = {"_", "input", "display", "exit", "quit", "get_ipython", "manual_seed"}
 
 
 class Tampered(Exception):

@@ -13,14 +13,13 @@ takes the place of the synthetic dance.
 """
 
 import hashlib
-import io
 import json
 import os
 import platform
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -169,8 +168,7 @@ def data_root() -> Path:
         fresh = not root.is_dir()
         if fresh:
             print(f"Rendering the synthetic dance of {p.train_frames} training frames, once …")
-        with redirect_stdout(io.StringIO()):  # what it says about a dance that is there is for the command line
-            make_data(root, p.train_frames, p.val_frames, p.test_sequences, p.test_frames, progress=False)
+        make_data(root, p.train_frames, p.val_frames, p.test_sequences, p.test_frames, progress=False)
         if fresh:
             print(f"… done in {time.perf_counter() - start:.0f} s")
     return root
@@ -235,6 +233,7 @@ def trained(name: str = "base", callbacks: Sequence[Any] = (), fresh: bool = Fal
         changes = {"minutes": BASE_MINUTES[profile().name]} | changes
     cfg = config(**changes)
     told = {k: v for k, v in cfg.to_dict().items() if k not in PLACES}
+    told["DR"] = Path(cfg.DR).name if is_synthetic() else cfg.DR  # the project's folder may be moved
     folder = outputs() / f"{name}-{hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]}"
     unfinished = folder.with_name(folder.name + ".unfinished")
     with _alone(folder):

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from labutils import widgets
+from labutils.dataset import Video
 from labutils.errors import LabError
 from labutils.plotting import LabFigure
 from labutils.widgets import Clip, FrameScrubber, page
@@ -128,16 +129,16 @@ def test_checkpoints_become_an_axis_in_the_order_of_their_number():
 def report(videos, shift=0):
     sequences = []
     for k, video in enumerate(videos):
-        baselines = {"copy_first": np.full(5, 18.0), "copy_previous": np.full(5, 30.0)} if video.truth else {}
-        curve = np.full(5, 20.0 + k) if video.truth else None
+        baselines = {"copy_first": np.full(5, 18.0), "copy_previous": np.full(5, 30.0)} if video.has_truth else {}
+        curve = np.full(5, 20.0 + k) if video.has_truth else None
         prediction = frames(seed=k + shift)
         sequences.append(SimpleNamespace(name=video.name, prediction=prediction, psnr=curve, baselines=baselines))
     return SimpleNamespace(sequences=sequences)
 
 
 def test_from_report():
-    known = SimpleNamespace(name="1", frames=frames(seed=7), labels=frames(seed=8), truth=True)
-    hidden = SimpleNamespace(name="2", frames=frames(seed=7)[:1], labels=frames(seed=8), truth=False)
+    known = Video("1", frames(seed=7), frames(seed=8))
+    hidden = Video("2", frames(seed=7)[:1], frames(seed=8))
     scrubber = FrameScrubber.from_report(report([known, hidden]), [known, hidden])
     assert scrubber.sequences == ["1", "2"] and scrubber._clips[1]["truth"] is None
     np.testing.assert_allclose(curve(scrubber._clips[0]["psnr"][0]), 20.0)

@@ -292,7 +292,7 @@ class FrameScrubber(page.LabWidget):
             parts = {run: one.sequences[k] for run, one in reports.items()}
             baselines = next(iter(parts.values())).baselines or {}
             curves = {run: part.psnr for run, part in parts.items() if part.psnr is not None and len(part.psnr)}
-            truth = video.frames[: len(video.labels)] if video.truth else None
+            truth = video.frames if video.has_truth else None
             predictions = {run: part.prediction for run, part in parts.items()}
             clips.append(Clip(video.name, video.labels, predictions, truth, curves, baselines))
         return cls(clips, **traits)
