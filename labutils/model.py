@@ -10,13 +10,16 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from labutils.config import LabConfig
+from labutils.dataset import to_float
 from labutils.errors import LabError
 from labutils.modules import build, kl_divergence
 
 COURSE_KEYS = {"state_dict", "lr", "tfr", "last_epoch"}
+PAPER, REACH = 250, 5  # a label pixel darker than PAPER is a limb; the body reaches up to REACH pixels around limbs
 LABELS_AT_ONCE = 64  # frames whose labels are encoded together while generating: bounds the memory
 
 
@@ -159,14 +162,23 @@ class ConditionalVAE(nn.Module):
 
     # ------------------------------------------------------------------------------------------------ around it
 
-    def set_background(self, frames: np.ndarray) -> None:
-        """Start the fast variant's background plate from training frames, uint8 (N, H, W, 3)."""
-        if self.cfg.variant == "fast":
-            from labutils.dataset import to_float
+    def set_background(self, frames: np.ndarray, labels: np.ndarray) -> None:
+        """Start the fast variant's background plate from training frames and their poses, uint8 (N, H, W, 3) each.
 
-            sample = frames[:: max(1, len(frames) // 200)]
-            plate = to_float(np.median(sample, axis=0).astype(np.uint8)).clamp(0.02, 0.98)
-            self.Generator.background.data.copy_(torch.logit(plate))
+        It is the median of each pixel over the frames in which no limb is drawn near it; without regard to the poses,
+        a person who stands at one place most of the time would become a part of the room.
+        """
+        if self.cfg.variant != "fast":
+            return
+        every = max(1, len(frames) // 400)
+        frames, labels = frames[::every], labels[::every]
+        ink = torch.from_numpy((labels < PAPER).any(axis=-1).astype(np.float32))[:, None]  # (n, 1, H, W)
+        near = F.max_pool2d(ink, 2 * REACH + 1, stride=1, padding=REACH)[:, 0].numpy() > 0  # (n, H, W)
+        near |= ~ink.flatten(1).any(dim=1).numpy()[:, None, None]  # an empty label does not tell where the person is
+        room = np.ma.median(np.ma.masked_array(frames, np.broadcast_to(near[..., None], frames.shape)), axis=0)
+        plate = np.where(np.ma.getmaskarray(room), np.median(frames, axis=0), room.filled(0))  # (H, W, 3)
+        plate = to_float(plate.astype(np.uint8)).clamp(0.02, 0.98)
+        self.Generator.background.data.copy_(torch.logit(plate))
 
     def num_parameters(self) -> int:
         return sum(p.numel() for p in self.parameters())

@@ -129,7 +129,7 @@ class Trainer:
         self.history: list[Row] = []
         self.best_psnr, self.stopping = -math.inf, False
 
-        model.set_background(train.frames)
+        model.set_background(train.frames, train.labels)
         self.model = model.to(self.device, memory_format=torch.channels_last).train()
         self.averaged = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.optimizers = build_optimizers(self.model, cfg)

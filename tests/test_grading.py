@@ -136,6 +136,7 @@ def test_student_edition_of_a_student_edition_is_refused(here, tmp_path):
         grading.write_student(tmp_path / "again", tmp_path / "student" / "notebooks")
 
 
+@pytest.mark.slow
 def test_student_edition_runs_and_says_to_do(here, tmp_path):
     written = grading.write_student(tmp_path / "student")
     said: list[str] = []
@@ -358,6 +359,7 @@ def double(x):
 SKIPS = "# NBVAL_SKIP\n# NBVAL_RAISES_EXCEPTION\n%%capture\ndef half(x): return missing_name"
 
 
+@pytest.mark.slow
 def test_grading_end_to_end(here, tmp_path, capsys):
     """Honest students and cheats that need no time-out, by the command."""
     place = tmp_path / "in"

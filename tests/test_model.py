@@ -109,12 +109,25 @@ def test_the_fast_variant_is_bounded_without_clipping():
     assert out.min() >= 0 and out.max() <= 1
 
 
-def test_the_background_plate_starts_at_the_median_frame():
+def test_the_background_plate_starts_without_the_person():
+    """Who stands at one place in most frames is no part of the room; where nobody ever leaves, the median stands."""
     model = ConditionalVAE(LabConfig(**SMALL))
     frames = np.full((9, 16, 24, 3), 100, np.uint8)
-    frames[:2] = 255  # the person passes
-    model.set_background(frames)
+    labels = np.full_like(frames, 255)
+    for t in range(9):
+        left = 2 if t < 6 else 18  # the person stands on the left in two frames of three
+        frames[t, 3:12, left : left + 4] = 30
+        labels[t, 5:10, left + 2] = (0, 255, 0)
+    labels[0] = 255  # a pose that was not found
+    model.set_background(frames, labels)
     torch.testing.assert_close(torch.sigmoid(model.Generator.background), torch.full((3, 16, 24), 100 / 255))
+
+    labels[:] = 0
+    model.set_background(frames, labels)
+    plate = torch.sigmoid(model.Generator.background)
+    assert (
+        plate[:, 3:12, 2:6].sub(30 / 255).abs().max() < 1e-5 and plate[:, 3:12, 18:22].sub(100 / 255).abs().max() < 1e-5
+    )
 
 
 # ------------------------------------------------------------------------------------------------ rollouts and leaks

@@ -137,7 +137,7 @@ GOOD = (
 BAD = {  # name -> what is wrong with it
     "../other/report.pdf": "'..' leads out of the folder",
     "source/../../report.pdf": "'..' leads out of the folder, also in the middle of a name",
-    "/tmp/lab4/trainer.py": "an absolute name, which begins with '/'",
+    "/lab4/trainer.py": "an absolute name, which begins with '/'",
     "source/__pycache__/trainer.cpython-312.pyc": "what Python made itself",
     "source/modules/__pycache__/notes.txt": "a folder __pycache__, however deep",
     "source/.git/config": "the repository's own folder",
