@@ -117,6 +117,8 @@ def test_a_complete_dance_is_left_alone_and_another_replaced(tmp_path, capsys):
     (out / ".cache-32x64").mkdir()  # the lab's own cache does not count as foreign
     stamp = (out / "dance.json").stat().st_mtime_ns
     stage.make_data(out, **SMALL)
+    assert capsys.readouterr().out == ""
+    stage.make_data(out, **SMALL | {"progress": True})
     assert "already" in capsys.readouterr().out and (out / "dance.json").stat().st_mtime_ns == stamp
     (out / "val/val_label/frame000001.png").unlink()
     stage.make_data(out, **SMALL)
