@@ -195,6 +195,14 @@ def test_causes_that_the_values_tell(got, expected, likely):
     assert cause(got, expected).startswith(likely) and (likely or cause(got, expected) == "")
 
 
+def test_where_the_shown_numbers_agree_the_first_that_differs_is_shown():
+    expected = torch.arange(12.0).reshape(3, 4)
+    got = expected.clone()
+    got[2, 1] = 50
+    with pytest.raises(CheckFailed, match=r"expected .*at \[2, 1\]: 9\n.*got .*at \[2, 1\]: 50"):
+        compare("z", got, expected)
+
+
 def test_mistakes_come_first_and_only_where_they_differ():
     mistakes = {"the same as right": X, "off": X + 1, "also off": X + 1}
     assert cause(X + 1, X, mistakes) == "off"

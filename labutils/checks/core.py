@@ -141,10 +141,16 @@ def compare(
     """
     if same(got, expected, rtol, atol):
         return
+    wanted, came = show(expected), show(got)
+    if wanted == came:  # the numbers that are shown are equal: show the first that differs
+        x, y = _array(got), _array(expected)
+        place = np.unravel_index(np.flatnonzero(~np.isclose(x, y, rtol=rtol, atol=atol))[0], x.shape)
+        index = ", ".join(map(str, place))
+        wanted, came = (f"{text}, at [{index}]: {v[place]:.6g}" for text, v in ((wanted, y), (came, x)))
     for hint, value in (mistakes or {}).items():
         if not same(value, expected, rtol, atol) and same(got, value, rtol, atol):
-            fail(show(expected), show(got), hint, what)
-    fail(show(expected), show(got), _general_cause(got, expected, rtol, atol), what)
+            fail(wanted, came, hint, what)
+    fail(wanted, came, _general_cause(got, expected, rtol, atol), what)
 
 
 def require(condition: Any, expected: str, got: Any, hint: str = "", what: str = "") -> None:

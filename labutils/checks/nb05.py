@@ -18,7 +18,7 @@ def annealed_beta(answer: Any, g: torch.Generator) -> None:
     n = 37 + int(torch.randint(0, 20, (), generator=g))
     cases = [  # cycles divide n; n / cycles is no whole number; the same, but some cycle starts at a whole i
         ("None", 40, 4, 0.5), ("Monotonic", 40, 4, 0.5), ("Monotonic", n, 3, 1.0), ("Cyclical", 40, 4, 0.5),
-        ("Cyclical", n, 5, 0.7), ("Cyclical", 30, 9, 1.0),
+        ("Cyclical", n, 5, 0.7), ("Cyclical", 30, 9, 1.0), ("None", n, 5, 0.7),
     ]  # fmt: skip
     for kind, n, cycles, ratio in cases:
         low, high = 0.0, 1.0
@@ -36,6 +36,7 @@ def _constant(n: int, low: float, high: float) -> tuple[np.ndarray, dict[str, np
         '"None" means no annealing: beta is `stop` from the first iteration on, not 0': np.zeros(n),
         '"None" means no annealing: beta is `stop`, not `start`': np.full(n, low),
         '"None" means no annealing: beta is `stop` throughout; here it rises': low + (high - low) * np.arange(n) / n,
+        '"None" gives `stop`, which need not be 1': np.ones(n),
     }
 
 

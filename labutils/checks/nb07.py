@@ -121,7 +121,7 @@ def to_bytes(answer: Any, g: torch.Generator) -> None:
         "the values", got, expected,
         {
             "values outside [0, 1] wrap around (256 becomes 0, -1 becomes 255): clip first": np.rint(scaled) % 256,
-            "clipped after the conversion is too late: values outside [0, 1] wrap": scaled.astype(np.int64) % 256,
+            "clip before the conversion: values outside [0, 1] wrap": scaled.astype(np.int64) % 256,
             "the fraction is cut off: a shift of half a gray level; round to nearest": np.floor(scaled.clip(0, 255)),
             "times 255, not 256": np.rint(256 * inside).clip(0, 255),
             "times 255 and rounded, not times 256 and cut off": np.floor(256 * inside).clip(0, 255),
