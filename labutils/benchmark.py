@@ -12,8 +12,9 @@ predicted training frames per second of wall time, after a warm-up.  Seconds of 
 is measured afterwards, on copies of the weights, in full rollouts from the prior on the test set (on validation where
 no test truth is known).  Each budget is a training of its own, since the learning rate follows it.  A target that is
 not reached is reported so: nothing is extrapolated.  On a CPU the course's architecture, too slow to predict
-everything, is scored on the first test sequence only.  Memory is the peak resident set of the training process
-(without the skeleton's loader processes); on CUDA also the peak of what torch allocated on the card.
+everything, is scored at the end of training only, and on the first test sequence only.  Memory is the peak resident set
+of the training process (without the skeleton's loader processes); on CUDA also the peak of what torch allocated on the
+card.
 """
 
 import argparse
@@ -167,7 +168,8 @@ def learn(spec: Spec) -> dict[str, Any]:
     videos, val = _scored(spec, cfg)
 
     def keep(event: str, trainer: Trainer) -> None:
-        if event == "epoch" and trainer.budget.seconds >= spec["seconds"] * (len(copies) + 1) / SNAPSHOTS:
+        due = trainer.budget.seconds >= spec["seconds"] * (len(copies) + 1) / SNAPSHOTS
+        if event == "epoch" and due and not _slow(spec):
             weights = {name: value.clone() for name, value in trainer.averaged.state_dict().items()}
             copies.append((trainer.budget.seconds, weights))
 
@@ -196,11 +198,16 @@ def learn(spec: Spec) -> dict[str, Any]:
     return {**counts, "psnr": final, "val_psnr": val_psnr, "seconds_to": reached, "curve": curve}
 
 
+def _slow(spec: Spec) -> bool:
+    """Whether the network is too slow to predict every test sequence, or at several times of its training."""
+    return spec["device"] == "cpu" and spec["way"] != "fast"
+
+
 def _scored(spec: Spec, cfg: LabConfig) -> tuple[list[Video], list[Video]]:
     """The videos of the main score (test, or validation where no truth is known), and of the validation score."""
     val, stop = [load_split(cfg.DR, "val", cfg)], 40 if spec["quick"] else None
     tests = [video for video in load_test(cfg.DR, cfg) if video.has_truth] or val
-    if spec["device"] == "cpu" and spec["way"] != "fast":
+    if _slow(spec):
         tests, val = tests[:1], []
     return [video.part(0, stop) for video in tests], [video.part(0, stop) for video in val]
 

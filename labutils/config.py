@@ -57,6 +57,7 @@ class LabConfig:
     grad_clip: float = _setting(1.0, "training", "largest norm of the gradient")
     ema: float = _setting(0.995, "training", "decay of the averaged weights, which are validated and saved; 0: none")
     l1: float = _setting(0.1, "training", "weight of the mean absolute error beside the MSE")
+    shift: int = _setting(3, "training", "replay: every second scene is moved sideways by up to this many pixels")
     sigma_x: float = _setting(
         0.3, "training", "std of p(x | z): the weight of KL is beta * 2 sigma_x^2 / (3 H W); beta 1 is the ELBO"
     )
@@ -114,6 +115,8 @@ class LabConfig:
         for name in positive:
             if not getattr(self, name) > 0:
                 raise LabError(f"--{name} is {getattr(self, name)}; it must be greater than 0")
+        if not 0 <= self.shift < min(self.frame_H, self.frame_W):
+            raise LabError(f"--shift is {self.shift}; it must be at least 0 and smaller than a frame")
         if self.minutes is not None and not self.minutes > 0:
             raise LabError(f"--minutes is {self.minutes}; it must be greater than 0")
 

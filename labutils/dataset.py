@@ -64,6 +64,22 @@ def to_float(images: np.ndarray) -> "torch.Tensor":
     return torch.from_numpy(np.ascontiguousarray(np.moveaxis(images, -1, -3))).float().div_(255)
 
 
+def source_pixels(shift: "torch.Tensor", height: int, width: int) -> "tuple[torch.Tensor, torch.Tensor]":
+    """Where the pixels of a moved picture come from: ``picture[rows, columns]``; beyond an edge, the edge is repeated.
+
+    Args:
+        shift: (B, 2), whole pixels (down, right) for each of B pictures.
+
+    Returns:
+        rows (B, H, 1) and columns (B, 1, W), which broadcast to (B, H, W).
+    """
+    import torch
+
+    rows = torch.arange(height, device=shift.device) - shift[:, :1]  # (B, H)
+    columns = torch.arange(width, device=shift.device) - shift[:, 1:]  # (B, W)
+    return rows.clamp(0, height - 1)[:, :, None], columns.clamp(0, width - 1)[:, None]
+
+
 def to_uint8(images: "torch.Tensor") -> np.ndarray:
     """float (..., 3, H, W) -> uint8 (..., H, W, 3): clipped to [0, 1] and rounded to nearest."""
     return images.detach().clamp(0, 1).mul(255).round().byte().movedim(-3, -1).cpu().numpy()

@@ -42,18 +42,21 @@ class ConditionalVAE(nn.Module):
         """z ~ q(z | x_t, P_t), with mu and logvar, each (B, N, h, w), from the CURRENT frame x (B, 3, H, W)."""
         return self.Gaussian_Predictor(self.frame_transformation(x), label_feature, eps)
 
-    def step(self, previous: Tensor, label_feature: Tensor, z: Tensor) -> Tensor:
-        """Predict a frame (B, 3, H, W) from the LAST frame (B, 3, H, W), the feature of its pose, z (B, N, h, w)."""
+    def step(self, previous: Tensor, label_feature: Tensor, z: Tensor, shift: Tensor | None = None) -> Tensor:
+        """Predict a frame (B, 3, H, W) from the LAST frame (B, 3, H, W), the feature of its pose, z (B, N, h, w).
+
+        ``shift`` (B, 2): whole pixels (down, right) by which the scene was moved, to have more scenes to train on.
+        """
         fused = self.Decoder_Fusion(self.frame_transformation(previous), label_feature, z)
-        return self.Generator(fused)
+        return self.Generator(fused, shift)
 
     def transition(
-        self, previous: Tensor, x: Tensor, label: Tensor, eps: Tensor | None = None
+        self, previous: Tensor, x: Tensor, label: Tensor, eps: Tensor | None = None, shift: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Many independent training steps: x_{t-1}, x_t, P_t (B, 3, H, W) -> prediction, and KL (B,) in nats."""
         label_feature = self.label_transformation(label)
         z, mu, logvar = self.posterior(x, label_feature, eps)
-        return self.step(previous, label_feature, z), kl_divergence(mu, logvar)
+        return self.step(previous, label_feature, z, shift), kl_divergence(mu, logvar)
 
     # ------------------------------------------------------------------------------------------------- a rollout
 

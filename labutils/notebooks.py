@@ -30,6 +30,7 @@ METADATA = {
     "language_info": {"name": "python"},
 }
 TAGS = {"exercise", "check", "solution", "hide-input"}
+FOLDED = {"source_hidden": True}  # what JupyterLab looks at, under "jupyter" in the metadata of a hide-input cell
 MARK = "# NBVAL_CHECK_OUTPUT"
 # A place on somebody's machine
 PLACE = re.compile(r"(?<![\w.~/}-])/(?:home|root|work|Users|mnt|tmp|var|private)/\w[^\s\"'<>]*")
@@ -219,6 +220,8 @@ def normalise(book: NotebookNode) -> None:
     for cell in book.cells:
         kept = sorted(tags(cell), key=list(cell.metadata.get("tags", ())).index)
         cell.metadata = nbformat.from_dict({"tags": kept} if kept else {})
+        if "hide-input" in kept:
+            cell.metadata["jupyter"] = nbformat.from_dict(FOLDED)
         if cell.cell_type != "code":
             continue
         cell.execution_count = None
@@ -317,8 +320,11 @@ def problems(book: NotebookNode, name: str, outputs: bool = True) -> list[str]:
         seen.add(key)
         if tags(cell) - TAGS:
             note(cell, f"has unknown tags {', '.join(sorted(tags(cell) - TAGS))}")
-        if set(cell.metadata) - {"tags"}:
-            note(cell, f"metadata holds {', '.join(sorted(set(cell.metadata) - {'tags'}))}")
+        expected = {"tags", "jupyter"} if "hide-input" in tags(cell) else {"tags"}
+        if set(cell.metadata) - expected:
+            note(cell, f"metadata holds {', '.join(sorted(set(cell.metadata) - expected))}")
+        if "hide-input" in tags(cell) and cell.metadata.get("jupyter") != FOLDED:
+            note(cell, "is tagged hide-input but not folded: its metadata lack jupyter.source_hidden")
         if cell.cell_type == "code" and parses(cell.source):
             note(cell, f"does not parse: {parses(cell.source)}")
     _structure(book, name, note)

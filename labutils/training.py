@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from labutils.config import LabConfig
-from labutils.dataset import Video
+from labutils.dataset import Video, source_pixels
 from labutils.distributed import Ranks
 from labutils.errors import LabError
 from labutils.evaluation import predict, psnr
@@ -90,16 +90,18 @@ class Objective(nn.Module):
         self.kl_scale = 2 * cfg.sigma_x**2 / (3 * cfg.frame_H * cfg.frame_W)
 
     def forward(
-        self, previous: Tensor, x: Tensor, P: Tensor, eps: Tensor, beta: float, teacher: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        self, previous: Tensor, x: Tensor, P: Tensor, eps: Tensor, beta: float, teacher: Tensor | None = None,
+        shift: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         """Returns the loss, (loss, mse, kl in nats per frame) detached (3,), and the predictions.
 
         Args:
             previous, x, P: last frames, frames and poses of transitions (B, 3, H, W); or, with ``teacher`` (B, T-1), of
                 clips (B, T, 3, H, W), where ``previous`` is not used.
+            shift: (B, 2), whole pixels by which the scenes of transitions are moved.
         """
         if teacher is None:
-            prediction, kl = self.model.transition(previous, x, P, eps)
+            prediction, kl = self.model.transition(previous, x, P, eps, shift)
         else:
             prediction, kl = self.model.rollout(x, P, teacher, eps, self.cfg.feedback_grad)
             x = x[:, 1:]
@@ -182,9 +184,9 @@ class Trainer:
     def _step(self, beta: float, tfr: float) -> Tensor:
         """Draw a batch, step the optimizers and the averaged weights; returns (loss, mse, kl), (3,) on the device."""
         cfg = self.cfg
-        previous, x, P, eps, teacher, kept = self._draw_replay(tfr) if cfg.mode == "replay" else self._draw_clips(tfr)
+        *batch, teacher, shift, kept = self._draw_replay(tfr) if cfg.mode == "replay" else self._draw_clips(tfr)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            loss, metrics, prediction = self.objective(previous, x, P, eps, beta, teacher)
+            loss, metrics, prediction = self.objective(*batch, beta, teacher, shift)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), cfg.grad_clip)
         for optimizer in self.optimizers:
@@ -192,7 +194,8 @@ class Trainer:
             optimizer.zero_grad(set_to_none=True)
         self._average()
         if self.replay is not None:
-            self.replay[kept] = self.ranks.gather(_to_bytes(prediction)).to(self.replay.device)
+            which, where = kept
+            self.replay[where] = self.ranks.gather(_to_bytes(prediction))[which].to(self.replay.device)
         return metrics
 
     # ------------------------------------------------------------------------------------------------ the batches
@@ -203,19 +206,29 @@ class Trainer:
         return torch.Generator().manual_seed(seed), torch.Generator(self.device).manual_seed(seed)
 
     def _draw_replay(self, tfr: float) -> tuple[Any, ...]:
-        """Transitions t: x_{t-1} true with chance tfr, else as last predicted; x_t, P_t, eps, and t itself."""
+        """Transitions t: x_{t-1} true with chance tfr, else as last predicted; x_t, P_t, eps; no teacher; shifts; t.
+
+        Every second scene, room and all, is moved sideways by up to ``cfg.shift`` pixels, up or down by a third of it:
+        so the figure is learned for places where nobody stood.  What is predicted for moved scenes is not replayed.
+        """
         n = self.budget.frames_in(self.budget.epoch)
         batch = self.cfg.batch_size * (self.cfg.train_vi_len - 1)
         generator, noise = self._generators()
-        t = torch.randint(1, n, (batch,), generator=generator).to(self.frames.device)
+        t = torch.randint(1, n, (batch,), generator=generator)
         forced = (torch.rand(batch, generator=generator) < tfr).to(self.device)
+        reach = torch.tensor([self.cfg.shift // 3, self.cfg.shift])  # down, right
+        shift = torch.rand(batch, 2, generator=generator).mul(2 * reach + 1).long() - reach
+        shift[::2] = 0
+        still = (shift == 0).all(dim=1).nonzero().squeeze(1)
         eps = torch.randn(batch, *self.model.latent_shape, generator=noise, device=self.device)
         own = self.ranks.share(batch)
-        mine = t[own]
-        true, replayed = self._take(self.frames, mine - 1), self._take(self.replay, mine - 1)
+        mine, moved = t[own], shift[own]
+        true, replayed = self._take(self.frames, mine - 1, moved), self._take(self.replay, mine - 1, moved)
         previous = torch.where(forced[own, None, None, None], true, replayed)
-        x, P = self._take(self.frames, mine), self._take(self.labels, mine)
-        return _to_images(previous), _to_images(x), _to_images(P), eps[own], None, t
+        x, P = self._take(self.frames, mine, moved), self._take(self.labels, mine, moved)
+        images = (_to_images(pixels) for pixels in (previous, x, P))
+        kept = still.to(self.device), t[still].to(self.replay.device)
+        return *images, eps[own], None, moved.to(self.device) if self.cfg.shift else None, kept
 
     def _draw_clips(self, tfr: float) -> tuple[Any, ...]:
         """Clips of train_vi_len frames at random places, and for each prediction whether the true frame is fed."""
@@ -228,7 +241,7 @@ class Trainer:
         own = self.ranks.share(cfg.batch_size)
         index = (start[own] + torch.arange(cfg.train_vi_len)).to(self.frames.device)  # (B, T)
         x, P = _to_images(self._take(self.frames, index)), _to_images(self._take(self.labels, index))
-        return x, x, P, eps[own], teacher[own], None
+        return x, x, P, eps[own], teacher[own], None, None
 
     def _resident(self, images: np.ndarray) -> Tensor:
         """uint8 images as a tensor on the device, or left memory-mapped where they would take much of its memory."""
@@ -258,9 +271,13 @@ class Trainer:
             copy[start : start + 1000] = images[start : start + 1000]
         return copy
 
-    def _take(self, images: Tensor, index: Tensor) -> Tensor:
-        """Some of the images, on the device, wherever they are kept."""
-        return images[index.to(images.device)].to(self.device, non_blocking=True)
+    def _take(self, images: Tensor, index: Tensor, shift: Tensor | None = None) -> Tensor:
+        """Some of the images (moved by ``shift``), on the device, wherever they are kept."""
+        index = index.to(images.device)
+        if shift is not None:
+            rows, columns = source_pixels(shift.to(images.device), *images.shape[1:3])
+            return images[index[:, None, None], rows, columns].to(self.device, non_blocking=True)
+        return images[index].to(self.device, non_blocking=True)
 
     # ------------------------------------------------------------------------------------------- rates and averages
 

@@ -39,7 +39,7 @@ def both_ways(dance, tfr, beta, eps=1e-8, steps=3, **changes):
     optimizer = torch.optim.Adam(theirs.parameters(), lr=1e-3, eps=eps * predicted)
     expected, found = [], []
     for _ in range(steps):
-        frames, _, labels, noise, teacher, _ = trainer._draw_clips(tfr)  # _step draws the same ones again
+        frames, _, labels, noise, teacher, *_ = trainer._draw_clips(tfr)  # _step draws the same ones again
         expected.append(training_step(theirs, optimizer, frames, labels, bool(teacher.all()), beta, noise) / predicted)
         assert trainer._set_learning_rate() == pytest.approx(1e-3)
         found.append(trainer._step(beta, tfr))

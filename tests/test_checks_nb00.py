@@ -1,26 +1,9 @@
-"""The warm-up: the notebook's answer passes, named mistakes are told apart."""
+"""The warm-up of notebook 00: mistakes are told apart."""
 
-from pathlib import Path
-from types import SimpleNamespace
-
-import nbformat
 import pytest
+from exercises import rejected
 
 from labutils import checks
-
-
-@pytest.fixture(scope="module")
-def answer(project: Path):
-    """The function of the notebook's answer cell."""
-    notebook = nbformat.read(project / "notebooks" / "00_start_here.ipynb", as_version=4)
-    names: dict = {}
-    exec(next(cell.source for cell in notebook.cells if cell["id"] == "answer-0-1"), names)
-    return SimpleNamespace(**names).frames_to_predict
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_the_notebooks_answer_passes(answer, seed):
-    checks.frames_to_predict.judge(answer, seed)
 
 
 @pytest.mark.parametrize(
@@ -38,21 +21,4 @@ def test_the_notebooks_answer_passes(answer, seed):
     ],
 )
 def test_a_mistake_gets_its_hint(wrong, hint):
-    with pytest.raises(checks.CheckFailed, match=hint):
-        checks.frames_to_predict.judge(wrong)
-
-
-def _missing(video):
-    raise NotImplementedError("exercise 0.1")
-
-
-@pytest.mark.parametrize("missing", [None, _missing])
-def test_what_is_missing_is_to_do(missing, capsys):
-    checks.frames_to_predict(missing)
-    assert capsys.readouterr().out == "to do 0.1: the frames to predict\n"
-
-
-def test_passing_prints_the_fixed_line(answer, capsys, monkeypatch):
-    monkeypatch.setenv("LAB_CHECK_SEED", "7")
-    checks.frames_to_predict(answer)
-    assert capsys.readouterr().out == "passed 0.1: the frames to predict\n"
+    rejected(checks.frames_to_predict, wrong, hint)

@@ -138,8 +138,8 @@ def test_replay_feeds_true_frames_at_ratio_1_and_predictions_at_0(tmp_path):
     trainer.replay.fill_(7)
     true_previous = trainer._draw_replay(1.0)[0]
     replayed = trainer._draw_replay(0.0)[0]
-    t = trainer._draw_replay(0.0)[-1]
-    torch.testing.assert_close(true_previous, to_float(dance().frames)[t - 1])
+    which, t = trainer._draw_replay(0.0)[-1]
+    torch.testing.assert_close(true_previous[which], to_float(dance().frames)[t - 1])
     assert (replayed == 7 / 255).all()
 
 
@@ -147,10 +147,58 @@ def test_replay_remembers_the_latest_predictions(tmp_path):
     cfg = config(tmp_path)
     trainer = Trainer(make(cfg), dance(), None, cfg)
     before = trainer.replay.clone()
-    t = trainer._draw_replay(1.0)[-1]
+    *drawn, _ = trainer._draw_replay(1.0)
+    which, t = trainer._draw_replay(1.0)[-1]
+    previous, x, P, eps, _, shift = drawn
+    prediction = trainer.model.transition(previous, x, P, eps, shift)[0]
     trainer._step(0.0, 1.0)
     changed = (trainer.replay != before).flatten(1).any(1).nonzero().flatten().tolist()
     assert changed == sorted(set(t.tolist()))
+    for place, frame in zip(which.tolist(), t.tolist()):
+        if (t == frame).sum() == 1:  # drawn twice: either may be kept
+            assert (to_float(trainer.replay[frame].numpy()) - prediction[place].clamp(0, 1)).abs().max() < 0.51 / 255
+
+
+def moved(image, down, right):
+    """(H, W, 3) moved by whole pixels, the edges repeated: padded by NumPy and cut out again."""
+    padded = np.pad(image, ((9, 9), (9, 9), (0, 0)), mode="edge")
+    return padded[9 - down : 9 - down + image.shape[0], 9 - right : 9 - right + image.shape[1]]
+
+
+def test_half_of_the_scenes_are_moved_with_their_room(tmp_path):
+    cfg = config(tmp_path, shift=4, batch_size=16)
+    video, trainer = dance(), Trainer(make(cfg), dance(), None, cfg)
+    previous, x, P, _, _, shift, (which, t) = trainer._draw_replay(1.0)
+    still = (shift == 0).all(1)
+    assert which.tolist() == still.nonzero().flatten().tolist() and 0.4 < still.float().mean() < 0.7
+    assert {-3, 3} <= set(shift[:, 0].tolist()) and {-3, 3} <= set(shift[:, 1].tolist()) and shift.abs().max() == 3
+    torch.testing.assert_close(x[which], to_float(video.frames)[t])
+    frames, labels = (
+        [[to_float(moved(i, d, r)) for i in a] for d, r in shift.tolist()] for a in (video.frames, video.labels)
+    )
+    for b in range(len(x)):  # which transition it is, is not told for the moved ones: one and the same for all three
+        found = [i for i in range(1, len(video.frames)) if torch.equal(x[b], frames[b][i])]
+        assert any(torch.equal(P[b], labels[b][i]) and torch.equal(previous[b], frames[b][i - 1]) for i in found)
+
+    generator = trainer.model.Generator
+    with torch.no_grad():  # nothing but the room is painted
+        generator.out.weight.zero_()
+        generator.out.bias.fill_(-40.0)
+        generator.background.normal_()
+        room = torch.sigmoid(generator.background).permute(1, 2, 0).numpy()
+        painted = trainer.model.step(
+            previous, trainer.model.label_transformation(P), torch.zeros(len(x), *trainer.model.latent_shape), shift
+        )
+    for frame, (down, right) in zip(painted.permute(0, 2, 3, 1).numpy(), shift.tolist()):
+        np.testing.assert_allclose(frame, moved(room, down, right), atol=1e-6)
+
+
+def test_no_scene_is_moved_with_shift_0(tmp_path):
+    cfg = config(tmp_path, shift=0)
+    trainer = Trainer(make(cfg), dance(), None, cfg)
+    _, x, _, _, _, shift, (which, t) = trainer._draw_replay(1.0)
+    assert shift is None and len(t) == len(x)
+    torch.testing.assert_close(x[which], to_float(dance().frames)[t])
 
 
 def test_clips_are_windows_of_the_video(tmp_path):
@@ -159,7 +207,7 @@ def test_clips_are_windows_of_the_video(tmp_path):
     starts = set()
     for step in range(40):
         trainer.budget.step = step
-        _, x, P, _, teacher, _ = trainer._draw_clips(0.3)
+        _, x, P, _, teacher, *_ = trainer._draw_clips(0.3)
         for clip, poses in zip(x, P, strict=True):
             start = next(k for k in range(17) if torch.equal(clip, to_float(dance().frames[k : k + 4])))
             assert torch.equal(poses, to_float(dance().labels[start : start + 4]))

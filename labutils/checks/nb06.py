@@ -126,6 +126,9 @@ def training_rollout(answer: Any, g: torch.Generator) -> None:
             "the decoder is fed the frame it has to predict, frames[:, t]; the last one is frames[:, t - 1]": slow(
                 ahead=1
             ),
+            "frames[:, t] is fed throughout, and it is what has to be predicted; look at `teacher`": slow(
+                ahead=1, only=True
+            ),
             "the posterior sees the last frame; it must see the current one, frames[:, t]": slow(x_at=-1),
             "the posterior sees the last pose; it must see the current one, labels[:, t]": slow(posterior_P_at=-1),
             "the decoder sees the last pose; it must see the current one, labels[:, t]": slow(P_at=-1),

@@ -53,6 +53,8 @@ def best_sample(answer: Any, g: torch.Generator) -> None:
     for n, frames in ((8, 20), (1, 5), (3, 40)):
         noise = 4 * torch.randn(n, frames, generator=g, dtype=torch.float64)
         psnr = (30 + torch.randn(n, 1, generator=g, dtype=torch.float64) + noise).numpy()  # (n, T-1)
+        if psnr.mean(axis=1).argmin() == psnr.mean(axis=1).argmax() + 1:  # two mistakes would look the same
+            psnr = psnr[::-1].copy()
         score = psnr.mean(axis=1)  # (n,)
         result = call(answer, psnr.copy())
         pair = isinstance(result, (tuple, list)) and len(result) == 2

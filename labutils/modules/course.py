@@ -125,6 +125,10 @@ class Generator(nn.Sequential):
             ResidualBlock(O // 4, O // 8), DepthConvBlock(O // 8, O // 8), nn.Conv2d(O // 8, out_chans, 1),
         )  # fmt: skip
 
+    def forward(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
+        """``shift`` is not used: it is for a generator that holds a picture of the room."""
+        return super().forward(x)
+
 
 def build(cfg: LabConfig) -> tuple[dict[str, nn.Module], tuple[int, int, int]]:
     """The five modules and the shape (N, h, w) of one latent."""

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from labutils.config import LabConfig
+from labutils.dataset import source_pixels
 from labutils.modules.latent import reparameterize
 
 
@@ -89,6 +90,7 @@ class Generator(nn.Module):
     """Fused feature (B, c, H/2, W/2) -> frame (B, 3, H, W) in [0, 1].
 
     A U-Net of three levels (Ronneberger et al., MICCAI 2015) paints a colour and its opacity over the background plate.
+    With ``shift`` (B, 2), the room of each frame is moved down and right by so many whole pixels.
     """
 
     def __init__(self, c: int, height: int, width: int):
@@ -102,7 +104,7 @@ class Generator(nn.Module):
         self.out = conv3x3(c, 16)
         self.background = nn.Parameter(torch.zeros(3, height, width))  # logits of the plate
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
         skips = []
         for block, shrink in zip(self.down, self.shrink, strict=True):
             skips.append(block(x))
@@ -112,7 +114,11 @@ class Generator(nn.Module):
             x = block(skip + F.interpolate(grow(x), scale_factor=2))
         x = F.pixel_shuffle(self.out(F.relu(x)), 2)  # (B, 4, H, W)
         opacity, colour = torch.sigmoid(x[:, :1] - 2), torch.sigmoid(x[:, 1:])
-        return torch.lerp(torch.sigmoid(self.background), colour, opacity)
+        plate = torch.sigmoid(self.background)
+        if shift is not None:
+            rows, columns = source_pixels(shift, *plate.shape[1:])
+            plate = plate.movedim(0, -1)[rows, columns].movedim(-1, 1)  # (B, 3, H, W)
+        return torch.lerp(plate, colour, opacity)
 
 
 def build(cfg: LabConfig) -> tuple[dict[str, nn.Module], tuple[int, int, int]]:
