@@ -194,8 +194,12 @@ class Trainer:
             optimizer.zero_grad(set_to_none=True)
         self._average()
         if self.replay is not None:
-            which, where = kept
-            self.replay[where] = self.ranks.gather(_to_bytes(prediction))[which].to(self.replay.device)
+            t, shift = kept
+            frames = self.ranks.gather(_to_bytes(prediction)).to(self.replay.device)
+            if cfg.shift:  # back to where the scene was
+                rows, columns = source_pixels(-shift, cfg.frame_H, cfg.frame_W)
+                frames = frames[torch.arange(len(t), device=t.device)[:, None, None], rows, columns]
+            self.replay[t] = frames
         return metrics
 
     # ------------------------------------------------------------------------------------------------ the batches
@@ -206,10 +210,10 @@ class Trainer:
         return torch.Generator().manual_seed(seed), torch.Generator(self.device).manual_seed(seed)
 
     def _draw_replay(self, tfr: float) -> tuple[Any, ...]:
-        """Transitions t: x_{t-1} true with chance tfr, else as last predicted; x_t, P_t, eps; no teacher; shifts; t.
+        """Transitions t: x_{t-1} true with chance tfr, else as last predicted; x_t, P_t, eps; shift; all t and shifts.
 
         Every second scene, room and all, is moved sideways by up to ``cfg.shift`` pixels, up or down by a third of it:
-        so the figure is learned for places where nobody stood.  What is predicted for moved scenes is not replayed.
+        so the figure is learned for places where nobody stood.
         """
         n = self.budget.frames_in(self.budget.epoch)
         batch = self.cfg.batch_size * (self.cfg.train_vi_len - 1)
@@ -219,7 +223,6 @@ class Trainer:
         reach = torch.tensor([self.cfg.shift // 3, self.cfg.shift])  # down, right
         shift = torch.rand(batch, 2, generator=generator).mul(2 * reach + 1).long() - reach
         shift[::2] = 0
-        still = (shift == 0).all(dim=1).nonzero().squeeze(1)
         eps = torch.randn(batch, *self.model.latent_shape, generator=noise, device=self.device)
         own = self.ranks.share(batch)
         mine, moved = t[own], shift[own]
@@ -227,7 +230,7 @@ class Trainer:
         previous = torch.where(forced[own, None, None, None], true, replayed)
         x, P = self._take(self.frames, mine, moved), self._take(self.labels, mine, moved)
         images = (_to_images(pixels) for pixels in (previous, x, P))
-        kept = still.to(self.device), t[still].to(self.replay.device)
+        kept = t.to(self.replay.device), shift.to(self.replay.device)
         return *images, eps[own], None, moved.to(self.device) if self.cfg.shift else None, kept
 
     def _draw_clips(self, tfr: float) -> tuple[Any, ...]:

@@ -116,6 +116,14 @@ def test_rollout_that_ignores_the_coins(always, hint):
     rejected(checks.training_rollout, answer, hint)
 
 
+def test_rollout_that_is_fed_its_target_throughout():
+    def answer(posterior, step, frames, labels, teacher):
+        made = [step(*args, posterior(*args)) for args in zip(frames[:, 1:].unbind(1), labels[:, 1:].unbind(1))]
+        return torch.stack(made, dim=1)
+
+    rejected(checks.training_rollout, answer, "fed throughout, and it is what has to be predicted")
+
+
 # ----------------------------------------------------------------------------------------------------- 6.4, resume
 
 
