@@ -57,7 +57,7 @@ class LabConfig:
     grad_clip: float = _setting(1.0, "training", "largest norm of the gradient")
     ema: float = _setting(0.995, "training", "decay of the averaged weights, which are validated and saved; 0: none")
     l1: float = _setting(0.1, "training", "weight of the mean absolute error beside the MSE")
-    shift: int = _setting(3, "training", "replay: every second scene is moved sideways by up to this many pixels")
+    shift: int = _setting(3, "training", "replay: every second scene is moved by up to so many pixels; 0: none")
     sigma_x: float = _setting(
         0.3, "training", "std of p(x | z): the weight of KL is beta * 2 sigma_x^2 / (3 H W); beta 1 is the ELBO"
     )

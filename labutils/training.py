@@ -194,10 +194,10 @@ class Trainer:
             optimizer.zero_grad(set_to_none=True)
         self._average()
         if self.replay is not None:
-            t, shift = kept
+            t, moved = (None if index is None else index.to(self.replay.device) for index in kept)
             frames = self.ranks.gather(_to_bytes(prediction)).to(self.replay.device)
-            if cfg.shift:  # back to where the scene was
-                rows, columns = source_pixels(-shift, cfg.frame_H, cfg.frame_W)
+            if moved is not None:  # back to where the scene was
+                rows, columns = source_pixels(-moved, cfg.frame_H, cfg.frame_W)
                 frames = frames[torch.arange(len(t), device=t.device)[:, None, None], rows, columns]
             self.replay[t] = frames
         return metrics
@@ -218,20 +218,22 @@ class Trainer:
         n = self.budget.frames_in(self.budget.epoch)
         batch = self.cfg.batch_size * (self.cfg.train_vi_len - 1)
         generator, noise = self._generators()
-        t = torch.randint(1, n, (batch,), generator=generator)
+        t = torch.randint(1, n, (batch,), generator=generator).to(self.frames.device)
         forced = (torch.rand(batch, generator=generator) < tfr).to(self.device)
-        reach = torch.tensor([self.cfg.shift // 3, self.cfg.shift])  # down, right
-        shift = torch.rand(batch, 2, generator=generator).mul(2 * reach + 1).long() - reach
-        shift[::2] = 0
+        shift = None
+        if self.cfg.shift:
+            reach = torch.tensor([self.cfg.shift // 3, self.cfg.shift])  # down, right
+            shift = torch.rand(batch, 2, generator=generator).mul(2 * reach + 1).long() - reach
+            shift[::2] = 0
+            shift = shift.to(self.frames.device)
         eps = torch.randn(batch, *self.model.latent_shape, generator=noise, device=self.device)
         own = self.ranks.share(batch)
-        mine, moved = t[own], shift[own]
+        mine, moved = t[own], None if shift is None else shift[own]
         true, replayed = self._take(self.frames, mine - 1, moved), self._take(self.replay, mine - 1, moved)
         previous = torch.where(forced[own, None, None, None], true, replayed)
         x, P = self._take(self.frames, mine, moved), self._take(self.labels, mine, moved)
         images = (_to_images(pixels) for pixels in (previous, x, P))
-        kept = t.to(self.replay.device), shift.to(self.replay.device)
-        return *images, eps[own], None, moved.to(self.device) if self.cfg.shift else None, kept
+        return *images, eps[own], None, None if moved is None else moved.to(self.device), (t, shift)
 
     def _draw_clips(self, tfr: float) -> tuple[Any, ...]:
         """Clips of train_vi_len frames at random places, and for each prediction whether the true frame is fed."""
