@@ -194,12 +194,11 @@ class Trainer:
             optimizer.zero_grad(set_to_none=True)
         self._average()
         if self.replay is not None:
-            t, moved = (None if index is None else index.to(self.replay.device) for index in kept)
-            frames = self.ranks.gather(_to_bytes(prediction)).to(self.replay.device)
-            if moved is not None:  # back to where the scene was
-                rows, columns = source_pixels(-moved, cfg.frame_H, cfg.frame_W)
-                frames = frames[torch.arange(len(t), device=t.device)[:, None, None], rows, columns]
-            self.replay[t] = frames
+            t, shift = kept
+            frames = self.ranks.gather(_to_bytes(prediction))
+            if shift is not None:  # back to where the scene was
+                frames = self._take(frames, torch.arange(len(t), device=frames.device), -shift)
+            self.replay[t.to(self.replay.device)] = frames.to(self.replay.device)
         return metrics
 
     # ------------------------------------------------------------------------------------------------ the batches

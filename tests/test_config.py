@@ -104,7 +104,7 @@ def test_help_shows_defaults_of_the_given_config():
         dict(width=0), dict(num_epoch=0), dict(batch_size=0), dict(lr=0.0), dict(lr=float("nan")), dict(sigma_x=0.0),
         dict(grad_clip=-1.0), dict(kl_anneal_cycle=0), dict(per_save=0), dict(per_val=0), dict(fast_lr=0.0),
         dict(minutes=0.0), dict(minutes=-1.0), dict(variant="slow"), dict(optim="SGD"), dict(kl_anneal_type="cyclical"),
-        dict(mode="both"), dict(kl_anneal_shape="step"),
+        dict(mode="both"), dict(kl_anneal_shape="step"), dict(shift=-1), dict(shift=32),
     ],
     ids=lambda s: "{}={}".format(*next(iter(s.items()))),
 )  # fmt: skip

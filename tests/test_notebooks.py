@@ -204,6 +204,7 @@ BREAKS = {
     "cell show: has the id of another cell": lambda b: b.cells[0].update(id="show"),
     "unknown tags slow": lambda b: b.cells[1].metadata.update(tags=["slow"]),
     "metadata holds collapsed": lambda b: b.cells[1].metadata.update(collapsed=True),
+    "tagged hide-input but not folded": lambda b: b.cells[1].metadata.update(tags=["hide-input"]),
     "does not parse": lambda b: b.cells[2].update(source="if"),
     "the first cell is not a title": lambda b: b.cells[0].update(source="Tiny"),
     "lab.begin() is missing": lambda b: b.cells[1].update(source="x = 1"),
