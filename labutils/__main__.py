@@ -20,9 +20,9 @@ from labutils.config import PROFILES, LabConfig, Profile, add_flags, default_pro
 from labutils.errors import LabError
 
 if TYPE_CHECKING:  # a command imports what it needs when it runs, so that --help is there at once
-    from labutils.dataset import Video
     from labutils.distributed import Ranks
     from labutils.evaluation import Report
+    from labutils.images import Video
 
 PROG = "python -m labutils"
 GROUPS = ("data", "model", "training", "schedules", "output")
@@ -64,7 +64,7 @@ writes:   DIR/train, DIR/val, DIR/test (PNG images, light*.csv)"""
 
 
 def make_data(args: argparse.Namespace) -> None:
-    from labutils import stage
+    from labutils.dance import stage
 
     profile = PROFILES[args.profile]
     sizes = dict(
@@ -103,7 +103,7 @@ writes:   nothing"""
 
 
 def stats(args: argparse.Namespace) -> None:
-    from labutils import stage
+    from labutils.dance import stage
 
     stage.print_stats(args.DR)
 
@@ -141,9 +141,9 @@ def _train(cfg: LabConfig) -> None:
 def _train_on(ranks: "Ranks", cfg: LabConfig) -> None:
     import torch
 
-    from labutils import plotting
     from labutils.dataset import load_split
     from labutils.model import ConditionalVAE
+    from labutils.show import figures as plotting
     from labutils.training import ProgressBar, fit
 
     data = load_split(cfg.DR, "train", cfg)
@@ -220,10 +220,10 @@ def validate(args: argparse.Namespace) -> None:
 
 
 def _validate(cfg: LabConfig) -> "tuple[Report, Video]":
-    from labutils import plotting
     from labutils.dataset import load_split
     from labutils.evaluation import evaluate
-    from labutils.video import write_gif
+    from labutils.show import figures as plotting
+    from labutils.show.video import write_gif
 
     model = _load(cfg)
     val, mean_frame = load_split(cfg.DR, "val", cfg), _mean_frame(cfg)
@@ -263,7 +263,7 @@ def test(args: argparse.Namespace) -> None:
 def _test(cfg: LabConfig, submission: bool = False) -> "tuple[Report, list[Video]]":
     from labutils.dataset import load_test
     from labutils.evaluation import evaluate, write_submission
-    from labutils.video import write_gif
+    from labutils.show.video import write_gif
 
     model = _load(cfg)
     videos, mean_frame = load_test(cfg.DR, cfg), _mean_frame(cfg)
@@ -324,8 +324,8 @@ def run(args: argparse.Namespace) -> None:
         validated = _validate(cfg)
     with step("test"):
         tested = _test(cfg)
-    from labutils.summary import write_summary
     from labutils.training import read_history
+    from labutils.widgets.results import write_summary
 
     out = Path(cfg.save_root)
     page = write_summary(out / "index.html", cfg, read_history(out / "history.csv"), validated, tested)
@@ -350,7 +350,7 @@ class _Steps:
 
 def _make_profile_data(profile: Profile, cfg: LabConfig) -> None:
     """Make the profile's dance; one that lies there complete is left alone."""
-    from labutils import stage
+    from labutils.dance import stage
 
     sizes = profile.train_frames, profile.val_frames, profile.test_sequences, profile.test_frames
     stage.make_data(cfg.DR, *sizes, workers=cfg.num_workers, progress=not cfg.quiet)
@@ -376,7 +376,7 @@ writes:   notebooks/*.ipynb; with --check nothing"""
 
 
 def notebooks(args: argparse.Namespace) -> None:
-    from labutils import notebooks
+    from labutils.teach import notebooks
 
     paths = notebooks.find(args.names)
     notebooks.check(paths, _say) if args.check else notebooks.run(paths, args.timeout, _say)
@@ -396,7 +396,7 @@ writes:   DIR, which is replaced where it holds an earlier student edition"""
 
 
 def student(args: argparse.Namespace) -> None:
-    from labutils import grading
+    from labutils.teach import grading
 
     written = grading.write_student(Path(args.out))
     print(f"{args.out}: {len(written)} notebooks without solutions, ready for `make setup`", flush=True)
@@ -423,7 +423,7 @@ writes:   FILE (a row for each student: 1 or 0 for each exercise, and why)"""
 
 
 def grade(args: argparse.Namespace) -> None:
-    from labutils import grading
+    from labutils.teach import grading
 
     limits = grading.Limits(args.cell_timeout, args.timeout)
     grading.grade(Path(args.submissions), Path(args.out), args.seed, limits, args.jobs, say=_say)
@@ -443,7 +443,7 @@ writes:   DIR/index.html and a page for each notebook"""
 
 
 def html(args: argparse.Namespace) -> None:
-    from labutils import site
+    from labutils.teach import site
 
     print(f"Open {site.write_site(Path(args.out), execute=not args.stored, say=_say)}")
 
@@ -531,7 +531,7 @@ def _folder(cfg: LabConfig, name: str) -> Path:
 def _mean_frame(cfg: LabConfig) -> Any:
     """The mean training frame, or None where there is no training folder."""
     from labutils.dataset import load_split
-    from labutils.evaluation import mean_training_frame
+    from labutils.metrics import mean_training_frame
 
     if not (Path(cfg.DR) / "train").is_dir():
         return None
@@ -563,7 +563,7 @@ COMMANDS: dict[str, Command] = {
 }
 # Commands that live in a module of their own, which has add_arguments(parser) and main(args).
 MODULES: dict[str, tuple[str, str]] = {
-    "bench": ("labutils.benchmark", "measure the course's way of training beside ours"),
+    "bench": ("labutils.bench.benchmark", "measure the course's way of training beside ours"),
 }
 
 

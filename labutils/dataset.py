@@ -11,9 +11,7 @@ import re
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -21,69 +19,7 @@ from tqdm import tqdm
 
 from labutils.config import LabConfig
 from labutils.errors import LabError
-
-if TYPE_CHECKING:
-    import torch
-
-
-@dataclass(frozen=True)
-class Video:
-    """One stretch of video and its pose images.
-
-    Attributes:
-        name: "train", "val" or the name of a test sequence.
-        frames: uint8 (N, H, W, 3).  All T frames where they are known, else only the given first one (N = 1).
-        labels: uint8 (T, H, W, 3), one pose image for each frame.
-    """
-
-    name: str
-    frames: np.ndarray
-    labels: np.ndarray
-
-    def __post_init__(self) -> None:
-        n, t = len(self.frames), len(self.labels)
-        if self.frames.shape[1:] != self.labels.shape[1:]:
-            raise LabError(f"{self.name}: frames are {self.frames.shape[1:]}, labels {self.labels.shape[1:]} (H, W, 3)")
-        if n not in (1, t):
-            raise LabError(f"{self.name}: {n} frames but {t} labels; there must be one label for each frame")
-
-    @property
-    def has_truth(self) -> bool:
-        """Whether all frames are known, so that a prediction can be scored."""
-        return len(self.frames) == len(self.labels)
-
-    def part(self, start: int, stop: int) -> "Video":
-        """The frames and labels start..stop-1."""
-        return Video(self.name, self.frames[start:stop], self.labels[start:stop])
-
-
-def to_float(images: np.ndarray) -> "torch.Tensor":
-    """uint8 (..., H, W, 3) -> float32 (..., 3, H, W) in [0, 1], as torchvision's ToTensor does it."""
-    import torch
-
-    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(images, -1, -3))).float().div_(255)
-
-
-def source_pixels(shift: "torch.Tensor", height: int, width: int) -> "tuple[torch.Tensor, torch.Tensor]":
-    """Where the pixels of a moved picture come from: ``picture[rows, columns]``; beyond an edge, the edge is repeated.
-
-    Args:
-        shift: (B, 2), whole pixels (down, right) for each of B pictures.
-
-    Returns:
-        rows (B, H, 1) and columns (B, 1, W), which broadcast to (B, H, W).
-    """
-    import torch
-
-    rows = torch.arange(height, device=shift.device) - shift[:, :1]  # (B, H)
-    columns = torch.arange(width, device=shift.device) - shift[:, 1:]  # (B, W)
-    return rows.clamp(0, height - 1)[:, :, None], columns.clamp(0, width - 1)[:, None]
-
-
-def to_uint8(images: "torch.Tensor") -> np.ndarray:
-    """float (..., 3, H, W) -> uint8 (..., H, W, 3): clipped to [0, 1] and rounded to nearest."""
-    return images.detach().clamp(0, 1).mul(255).round().byte().movedim(-3, -1).cpu().numpy()
-
+from labutils.images import Video
 
 # ---------------------------------------------------------------------------------------------- finding and decoding
 

@@ -17,81 +17,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from labutils.dataset import Video, to_float, to_uint8
 from labutils.errors import LabError
-from labutils.video import atomic_file
-
-CAP = 100.0  # dB, the PSNR of two identical frames, which would be infinite
-GRADES = ((25, 100), (24, 90), (23, 80), (22, 70), (21, 60), (20, 50))  # at least so many dB: per cent of the points
-BASELINES = {
-    "copy_first": "copy the first frame",
-    "mean_frame": "mean training frame",
-    "copy_previous": "copy the last true frame (an unfair bound: it sees the truth)",
-}
-
-Frames = Tensor | np.ndarray
-
-
-# ---------------------------------------------------------------------------------------------------------- measures
-
-
-def psnr(pred: Frames, target: Frames) -> Any:
-    """Peak signal-to-noise ratio of each frame in dB, 10 log10(1 / MSE), at most 100 (identical frames).
-
-    Args:
-        pred, target: both float tensors (..., 3, H, W) with range 1 (``pred`` is clipped to [0, 1]), or both uint8
-            arrays (..., H, W, 3); ``LabError`` for anything else and for values that are not finite.
-
-    Returns:
-        Tensor or float64 array (...,).
-    """
-    _check_pair(pred, target)
-    if isinstance(pred, np.ndarray):
-        difference = pred.astype(np.int32) - target  # (..., H, W, 3)
-        mse = np.mean(difference * difference, axis=(-3, -2, -1), dtype=np.float64) / 255**2
-        return -10 * np.log10(np.maximum(mse, 10 ** (-CAP / 10)))
-    mse = (pred.clamp(0, 1) - target).square().mean(dim=(-3, -2, -1))  # (...,)
-    if not bool(mse.isfinite().all()):
-        raise LabError("psnr: the frames hold values that are not finite (NaN or infinity)")
-    return -10 * mse.clamp_min(10 ** (-CAP / 10)).log10()
-
-
-def ssim(pred: Frames, target: Frames) -> np.ndarray:
-    """Structural similarity of each frame (scikit-image: 7x7 uniform window, mean over channels), float64 (...,).
-
-    Wang et al., "Image quality assessment: from error visibility to structural similarity" (IEEE TIP 2004).  The
-    arguments are those of ``psnr``.
-    """
-    from skimage.metrics import structural_similarity
-
-    _check_pair(pred, target)
-    if isinstance(pred, Tensor):
-        pred, target = (x.detach().cpu().clamp(0, 1).movedim(-3, -1).numpy() for x in (pred, target))  # (..., H, W, 3)
-    *batch, H, W, _ = pred.shape
-    if min(H, W) < 7 or not np.isfinite(pred.sum() + target.sum()):
-        raise LabError(f"ssim: frames are {H}x{W} pixels; it needs at least 7x7, and finite values")
-    data_range = 255 if pred.dtype == np.uint8 else 1
-    pairs = zip(pred.reshape(-1, H, W, 3), target.reshape(-1, H, W, 3), strict=True)
-    values = [structural_similarity(a, b, channel_axis=-1, data_range=data_range) for a, b in pairs]
-    return np.array(values, dtype=np.float64).reshape(batch)
-
-
-def _check_pair(pred: Frames, target: Frames) -> None:
-    tensors = all(isinstance(x, Tensor) and x.is_floating_point() for x in (pred, target))
-    arrays = all(isinstance(x, np.ndarray) and x.dtype == np.uint8 for x in (pred, target))
-    fit = (tensors or arrays) and pred.shape == target.shape and pred.ndim >= 3
-    if not fit or pred.shape[-3 if tensors else -1] != 3:
-        found = [f"{type(x).__name__} {getattr(x, 'dtype', '')} {tuple(np.shape(x))}" for x in (pred, target)]
-        wanted = "two float tensors (..., 3, H, W) or two uint8 arrays (..., H, W, 3), of one shape"
-        raise LabError(f"prediction and target are {found[0]} and {found[1]}; give {wanted}")
-
-
-def grade(average: float) -> int:
-    """Per cent of the points for prediction quality that an average test PSNR in dB earns in the assignment."""
-    if not np.isfinite(average):
-        raise LabError(f"grade: the average PSNR is {average}; it must be a number")
-    return next((percent for limit, percent in GRADES if average >= limit), 0)
-
+from labutils.images import Video, atomic_file, to_float, to_uint8
+from labutils.metrics import BASELINES, baselines, grade, need_truth, psnr, ssim
 
 # -------------------------------------------------------------------------------------------------------- prediction
 
@@ -122,7 +50,7 @@ def best_of_n(model: Any, video: Video, n: int = 8, seed: int = 0, progress: boo
     """
     if n < 1:
         raise LabError(f"best_of_n: n is {n}; at least 1 sample is needed")
-    _need_truth(video)
+    need_truth(video)
     samples = _rollouts(model, [video] * n, [(seed, f"{video.name}/{k}") for k in range(n)], 16, progress)
     return np.stack([psnr(sample[1:], video.frames[1:]) for sample in samples])
 
@@ -167,39 +95,6 @@ def _rollouts(
     finally:
         model.train(was_training)
     return predictions
-
-
-# --------------------------------------------------------------------------------------------------------- baselines
-
-
-def mean_training_frame(train: Video) -> np.ndarray:
-    """The mean of all training frames, uint8 (H, W, 3)."""
-    return np.rint(train.frames.mean(axis=0)).astype(np.uint8)
-
-
-def baselines(video: Video, mean_frame: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """PSNR in dB of frames 2..T for predictors that need no model, each float64 (T-1,).
-
-    ``copy_first`` shows x_1 throughout; ``mean_frame`` the mean training frame (left out where it is None);
-    ``copy_previous`` the last TRUE frame: no predictor has that, so it is a bound and not a rival.
-
-    Args:
-        mean_frame: (H, W, 3) on the scale 0..255, uint8 or float.
-    """
-    _need_truth(video)
-    truth = video.frames[1:]  # (T-1, H, W, 3)
-    result = {"copy_first": psnr(np.broadcast_to(video.frames[0], truth.shape), truth)}
-    if mean_frame is not None:
-        if mean_frame.shape != truth.shape[1:]:
-            raise LabError(f"the mean frame is {mean_frame.shape}, the frames of {video.name} are {truth.shape[1:]}")
-        mean_frame = np.rint(mean_frame).astype(np.uint8)
-        result["mean_frame"] = psnr(np.broadcast_to(mean_frame, truth.shape), truth)
-    return result | {"copy_previous": psnr(video.frames[:-1], truth)}
-
-
-def _need_truth(video: Video) -> None:
-    if not video.has_truth or len(video.frames) < 2:
-        raise LabError(f"{video.name}: {len(video.frames)} of {len(video.labels)} true frames are known, not all")
 
 
 # ------------------------------------------------------------------------------------------------------------ report

@@ -27,8 +27,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from labutils.config import LabConfig, Profile, default_profile
-from labutils.dataset import Video, load_split, load_test
+from labutils.dataset import load_split, load_test
 from labutils.errors import LabError
+from labutils.images import Video
 
 if TYPE_CHECKING:
     import torch
@@ -159,7 +160,7 @@ def data_root() -> Path:
         if not root.is_dir():
             raise LabError(f"LAB_DATA is {root}, which is not a folder; name one in the layout of data/README.md")
         return root
-    from labutils.stage import make_data
+    from labutils.dance.stage import make_data
 
     p = profile()
     root = home() / "data" / f"dance-{p.name}"

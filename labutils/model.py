@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from labutils.config import LabConfig
-from labutils.dataset import to_float
 from labutils.errors import LabError
+from labutils.images import to_float
 from labutils.modules import build, kl_divergence
 
 COURSE_KEYS = {"state_dict", "lr", "tfr", "last_epoch"}

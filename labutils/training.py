@@ -26,14 +26,14 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from labutils.config import LabConfig
-from labutils.dataset import Video, source_pixels
 from labutils.distributed import Ranks
 from labutils.errors import LabError
-from labutils.evaluation import predict, psnr
+from labutils.evaluation import predict
+from labutils.images import Video, atomic_file, source_pixels
+from labutils.metrics import psnr
 from labutils.model import ConditionalVAE, load_weights, read_checkpoint
 from labutils.optim import build_optimizers
 from labutils.schedules import KLAnnealing, TeacherForcing
-from labutils.video import atomic_file
 
 COLUMNS = ("step", "epoch", "seconds", "loss", "mse", "kl", "beta", "tfr", "lr", "val_psnr")
 LOG_EVERY = 20  # steps between two readings of the losses: a reading waits for the device

@@ -22,7 +22,7 @@ def project() -> Path:
 @pytest.fixture(scope="session")
 def dance(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set in the course's layout: 96 training and 30 validation frames, 2 test sequences of 30; read only."""
-    from labutils.stage import make_data
+    from labutils.dance.stage import make_data
 
     out = tmp_path_factory.mktemp("dance") / "data"
     make_data(out, train=96, val=30, test_sequences=2, test_frames=30, supersample=1, seed=7, progress=False)

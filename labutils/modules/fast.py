@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from labutils.config import LabConfig
-from labutils.dataset import source_pixels
+from labutils.images import source_pixels
 from labutils.modules.latent import reparameterize
 
 

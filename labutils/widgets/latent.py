@@ -26,7 +26,7 @@ import traitlets
 from matplotlib.figure import Figure
 
 from labutils.errors import LabError
-from labutils.plotting import LabFigure
+from labutils.show.figures import LabFigure
 from labutils.widgets import page
 
 MU_LIMIT = 3.0  # |mu| that the sliders reach
@@ -407,7 +407,7 @@ class LatentExplorer(page.LabWidget):
 
     def _posterior(self, batch: int = 64) -> tuple[np.ndarray, np.ndarray]:
         """mu (T, N, h, w) of q(z | x_t, P_t) on the true frames, and its KL (T,) in nats."""
-        from labutils.dataset import to_float
+        from labutils.images import to_float
         from labutils.model import evaluating
         from labutils.modules import kl_divergence
 
@@ -428,7 +428,7 @@ class LatentExplorer(page.LabWidget):
         """Frames predicted with each row of z (B, N h w), in grey levels 0..255, float32 (B, H, W, 3)."""
         import torch
 
-        from labutils.dataset import to_float
+        from labutils.images import to_float
         from labutils.model import evaluating
 
         frames = []

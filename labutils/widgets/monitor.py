@@ -29,11 +29,11 @@ import numpy as np
 import traitlets
 from matplotlib.figure import Figure
 
-from labutils import plotting
 from labutils.errors import LabError
-from labutils.evaluation import psnr
+from labutils.metrics import psnr
+from labutils.show import figures as plotting
+from labutils.show.video import strip, strip_frames
 from labutils.training import ProgressBar
-from labutils.video import strip, strip_frames
 from labutils.widgets import page
 
 INTERVAL = 0.4  # seconds between two messages to the browser, at least

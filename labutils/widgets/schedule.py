@@ -19,9 +19,9 @@ from typing import Any
 import traitlets
 from matplotlib.figure import Figure
 
-from labutils import plotting
 from labutils.config import LabConfig
 from labutils.errors import LabError
+from labutils.show import figures as plotting
 from labutils.widgets import page
 
 KL = ("kl_anneal_type", "kl_anneal_cycle", "kl_anneal_ratio", "kl_anneal_shape", "kl_anneal_start", "kl_anneal_stop")

@@ -23,7 +23,7 @@ import traitlets
 from matplotlib.figure import Figure
 
 from labutils.errors import LabError
-from labutils.plotting import LabFigure
+from labutils.show.figures import LabFigure
 from labutils.widgets import page
 
 CAP = 100.0  # dB of two identical frames, as in evaluation.psnr

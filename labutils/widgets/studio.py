@@ -25,10 +25,10 @@ import numpy as np
 import traitlets
 from matplotlib.figure import Figure
 
+from labutils.dance.stage import CENTRE_Z, JOINT_NAMES, LIMB_COLORS, LIMBS, Dancer, draw_pose, project, rest_pose, solve
 from labutils.errors import LabError
-from labutils.plotting import LabFigure
-from labutils.stage import CENTRE_Z, JOINT_NAMES, LIMB_COLORS, LIMBS, Dancer, draw_pose, project, rest_pose, solve
-from labutils.video import write_gif
+from labutils.show.figures import LabFigure
+from labutils.show.video import write_gif
 from labutils.widgets import page
 
 RATE = 12.0  # poses recorded in a second
@@ -201,7 +201,7 @@ class PoseStudio(page.LabWidget):
             raise LabError(
                 "PoseStudio: a model of the course's architecture knows no background; give a first frame or a video"
             )
-        from labutils.dataset import to_uint8
+        from labutils.images import to_uint8
 
         return to_uint8(self.model.Generator.background.sigmoid())
 
@@ -293,7 +293,7 @@ class PoseStudio(page.LabWidget):
 
     @staticmethod
     def _float(images: np.ndarray) -> Any:
-        from labutils.dataset import to_float
+        from labutils.images import to_float
 
         return to_float(images)
 
@@ -314,7 +314,7 @@ class PoseStudio(page.LabWidget):
         """
         import torch
 
-        from labutils.dataset import to_uint8
+        from labutils.images import to_uint8
         from labutils.model import evaluating
 
         label = draw_pose(self.pose if pose is None else pose, self.height, self.width)
@@ -349,7 +349,7 @@ class PoseStudio(page.LabWidget):
     def _dance(self) -> tuple[np.ndarray, np.ndarray]:
         import torch
 
-        from labutils.dataset import to_uint8
+        from labutils.images import to_uint8
         from labutils.model import evaluating
 
         poses = self.poses

@@ -1,0 +1,39 @@
+"""What the lab shows: figures for notebooks and files, GIFs, strips of frames."""
+
+from labutils.show.figures import (
+    COLORS,
+    HATCHES,
+    STYLES,
+    LabFigure,
+    beta_over_iterations,
+    frame_strip,
+    kl_compare,
+    loss_curves,
+    psnr_bars,
+    psnr_per_frame,
+    save,
+    schedules,
+    tfr_and_loss,
+)
+from labutils.show.video import Panels, error_frames, strip, strip_frames, write_gif
+
+__all__ = [
+    "COLORS",
+    "HATCHES",
+    "STYLES",
+    "LabFigure",
+    "Panels",
+    "beta_over_iterations",
+    "error_frames",
+    "frame_strip",
+    "kl_compare",
+    "loss_curves",
+    "psnr_bars",
+    "psnr_per_frame",
+    "save",
+    "schedules",
+    "strip",
+    "strip_frames",
+    "tfr_and_loss",
+    "write_gif",
+]

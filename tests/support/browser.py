@@ -1,0 +1,238 @@
+"""A real browser for tests: JupyterLab on a free loopback port, driven by Playwright in the chromium that is installed.
+
+    from browser import jupyterlab, running_browser, write_notebook  # the second one is the fixture ``browser``
+
+    with jupyterlab(tmp_path) as lab:
+        write_notebook(tmp_path / "test.ipynb", ["from labutils.widgets import FrameScrubber", "..."])
+        tab = lab.open(browser, "test.ipynb")   # waits for the kernel
+        tab.run_all()                           # waits until every cell has run
+        tab.page.locator(".lab-scrubber").click()
+        assert tab.python("print(scrubber.index)") == "0"
+        assert tab.errors == []
+
+Where Playwright, JupyterLab or chromium is missing, importing this module skips the test module and says which.
+The browser is $CHROMIUM, or the first of chromium, chromium-browser and google-chrome on the path.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+
+playwright = pytest.importorskip("playwright.sync_api", reason="browser tests skipped: Playwright is not installed")
+pytest.importorskip("jupyterlab", reason="browser tests skipped: JupyterLab is not installed")
+if not CHROMIUM:
+    pytest.skip("browser tests skipped: no chromium found; set CHROMIUM to its path", allow_module_level=True)
+
+
+def write_notebook(path: Path, cells: Sequence[str]) -> Path:
+    """A notebook of code cells, for the python3 kernel."""
+    import nbformat
+
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(book, path)
+    return path
+
+
+@contextlib.contextmanager
+def chromium(**options: Any) -> Iterator[Any]:
+    """A Playwright browser (chromium without a window)."""
+    with playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=CHROMIUM, chromium_sandbox=False, **options)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@pytest.fixture(scope="module", name="browser")
+def running_browser() -> Iterator[Any]:
+    """One browser for the tests of a file."""
+    with chromium() as running:
+        yield running
+
+
+def watch(page: Any) -> list[str]:
+    """Collect what a page reports as errors: console errors, uncaught exceptions."""
+    errors: list[str] = []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    return errors
+
+
+@contextlib.contextmanager
+def jupyterlab(folder: Path, theme: str = "JupyterLab Light", timeout: float = 60) -> Iterator["Lab"]:
+    """A JupyterLab server over ``folder``, with settings and runtime files of its own, gone at the end.
+
+    Args:
+        folder: its notebooks; the repository is on the kernels' Python path.
+        theme: ``JupyterLab Light`` or ``JupyterLab Dark``.
+        timeout: seconds it may take to start.
+    """
+    home = Path(folder) / ".jupyter-test"
+    settings = home / "settings" / "@jupyterlab" / "apputils-extension"
+    settings.mkdir(parents=True)
+    (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
+    (settings / "themes.jupyterlab-settings").write_text(json.dumps({"theme": theme}))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    lab = Lab(f"http://127.0.0.1:{port}", secrets.token_hex(16), Path(folder), home / "runtime")
+    environment = {
+        **os.environ,
+        "HOME": str(home),
+        "JUPYTER_CONFIG_DIR": str(home / "config"),
+        "JUPYTER_DATA_DIR": str(home / "data"),
+        "JUPYTER_RUNTIME_DIR": str(lab.runtime),
+        "IPYTHONDIR": str(home / "ipython"),
+        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
+        "JUPYTER_TOKEN": lab.token,  # not on the command line, which every user of the machine can read
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")])),
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--ServerApp.root_dir={folder}",
+               "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0",
+               "--LabApp.expose_app_in_browser=True", "--LabApp.extension_manager=readonly"]  # fmt: skip
+    with open(home / "server.log", "w+") as log:
+        server = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=log)
+        try:
+            end = time.monotonic() + timeout
+            while True:
+                with contextlib.suppress(OSError):
+                    lab.get("api/status")
+                    break
+                if server.poll() is not None or time.monotonic() > end:
+                    log.seek(0)
+                    raise RuntimeError(f"JupyterLab did not start:\n{log.read()[-3000:]}")
+                time.sleep(0.1)
+            yield lab
+        finally:
+            for client in lab.clients:
+                client.stop_channels()
+            for kernel in lab.get("api/kernels") if server.poll() is None else []:
+                lab.request("DELETE", f"api/kernels/{kernel['id']}")
+            server.terminate()
+            try:
+                server.wait(10)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+
+
+class Lab:
+    """A running server."""
+
+    def __init__(self, url: str, token: str, folder: Path, runtime: Path) -> None:
+        self.url, self.token, self.folder, self.runtime = url, token, folder, runtime
+        self.clients: list[Any] = []
+
+    def request(self, method: str, path: str) -> bytes:
+        headers = {"Authorization": f"token {self.token}"}
+        request = urllib.request.Request(f"{self.url}/{path}", headers=headers, method=method)
+        with urllib.request.urlopen(request, timeout=5) as reply:
+            return reply.read()
+
+    def get(self, path: str) -> Any:
+        return json.loads(self.request("GET", path))
+
+    def open(self, browser: Any, notebook: str, width: int = 1400, height: int = 1000, **context: Any) -> "Tab":
+        """Open a notebook of the server's folder and wait until its kernel is ready."""
+        page = browser.new_context(viewport={"width": width, "height": height}, **context).new_page()
+        errors = watch(page)
+        page.goto(f"{self.url}/lab/tree/{notebook}?reset&token={self.token}")
+        page.wait_for_selector(".jp-NotebookPanel .jp-CodeCell", timeout=60_000)
+        end = time.monotonic() + 60
+        while True:
+            sessions = [s for s in self.get("api/sessions") if s["path"] == notebook]
+            if sessions and sessions[0]["kernel"]["execution_state"] == "idle" and sessions[0]["kernel"]["connections"]:
+                return Tab(self, page, errors, sessions[0]["kernel"]["id"])
+            if time.monotonic() > end:
+                raise RuntimeError(f"the kernel of {notebook} is not ready: {sessions}")
+            time.sleep(0.1)
+
+
+class Tab:
+    """One notebook in one browser page; ``errors`` collects what the page reports."""
+
+    def __init__(self, lab: Lab, page: Any, errors: list[str], kernel: str) -> None:
+        from jupyter_client import BlockingKernelClient
+
+        self.lab, self.page, self.errors, self.kernel = lab, page, errors, kernel
+        # One client for all calls, made while the kernel is quiet: making one waits for a silence that a widget that
+        # plays would not grant.
+        self.client = BlockingKernelClient(connection_file=str(lab.runtime / f"kernel-{kernel}.json"))
+        self.client.load_connection_file()
+        self.client.start_channels()
+        self.client.wait_for_ready(30)
+        lab.clients.append(self.client)
+
+    def run_all(self, timeout: float = 60) -> None:
+        """Run all cells and wait for the last one.
+
+        Raises:
+            AssertionError: a cell ended in an error; its text is the message.
+        """
+        ended = self.page.evaluate(
+            """limit => Promise.race([
+                 window.jupyterapp.commands.execute("notebook:run-all-cells").then(() => "ended"),
+                 new Promise(resolve => setTimeout(resolve, limit, "late"))])""",
+            timeout * 1000,
+        )
+        failed = self.page.evaluate(  # from the notebook itself: cells that are out of sight are not in the page
+            """() => [...window.jupyterapp.shell.currentWidget.content.model.cells]
+                 .flatMap(cell => cell.toJSON().outputs ?? [])
+                 .filter(output => output.output_type === "error")
+                 .map(output => [`${output.ename}: ${output.evalue}`, ...output.traceback].join("\\n"))"""
+        )
+        assert not failed, failed[0]
+        assert ended == "ended", f"the cells still run after {timeout} s"
+
+    def python(self, code: str, timeout: float = 30) -> str:
+        """Run code in the notebook's kernel, beside the browser; what it prints, without spaces at the ends."""
+        text: list[str] = []
+
+        def collect(message: dict[str, Any]) -> None:
+            content = message["content"]
+            if message["msg_type"] == "stream":
+                text.append(content["text"])
+            elif message["msg_type"] == "error":
+                text.append("\n".join(content["traceback"]))
+
+        reply = self.client.execute_interactive(code, timeout=timeout, output_hook=collect, allow_stdin=False)
+        assert reply["content"]["status"] == "ok", "".join(text)
+        return "".join(text).strip()
+
+    def shut_down_kernel(self) -> None:
+        """End the kernel, as "Shut Down Kernel" does, and wait until it is gone."""
+        self.lab.request("DELETE", f"api/kernels/{self.kernel}")
+        end = time.monotonic() + 20
+        while any(k["id"] == self.kernel for k in self.lab.get("api/kernels")):
+            assert time.monotonic() < end, "the kernel does not end"
+            time.sleep(0.1)
+
+
+def until(condition: Any, seconds: float = 5) -> bool:
+    """Call ``condition`` until it is true; False when the time is over."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True

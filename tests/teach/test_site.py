@@ -1,0 +1,291 @@
+"""The site of static pages: equations, diagrams, Markdown, pages; and a real browser without network."""
+
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import nbformat
+import pytest
+import series
+from nbformat.v4 import new_output
+
+from labutils.__main__ import main
+from labutils.errors import LabError
+from labutils.teach import diagram, notebooks, site
+from labutils.teach.site import Renderer, mathml
+
+ROOT = Path(__file__).resolve().parents[2]
+BOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+each = pytest.mark.parametrize("path", BOOKS, ids=lambda path: path.stem)
+SMALL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+
+# ---------------------------------------------------------------------------------------------------------- equations
+
+
+def shown(text: str) -> str:
+    return "".join(ElementTree.fromstring(text).itertext())
+
+
+@pytest.mark.parametrize(
+    "tex, text",
+    [
+        (r"\mathcal N(0, I)", "𝒩(0,I)"),
+        (r"\mathcal{L} \sim \mathbb E_q", "ℒ∼𝔼q"),
+        (r"\boldsymbol{\mu} \mathbf x", "μ𝐱"),
+        (r"\log p(x; \theta)", "logp(x;θ)"),
+        (r"\text{5 \% of } x", "5\xa0%\xa0of\xa0x"),
+        (r"\begin{aligned} a &= b \\ &= c \end{aligned}", "a=b=c"),
+        (r"\operatorname{KL}(q \,\|\, p)", "KL(q‖p)"),
+        (r"\texttt{kl\_anneal}", "kl_anneal"),
+    ],
+)
+def test_equations(tex, text):
+    assert shown(mathml(tex)).replace("∥", "‖") == text
+    assert "\\" not in mathml(tex, block=True)
+
+
+def test_letters_that_browsers_know_no_variant_for():
+    assert "mathvariant" not in re.sub(
+        r'mathvariant="normal"', "", mathml(r"\mathcal{N}\mathbf{x}\mathbb{R}\mathtt{a1}")
+    )
+
+
+def test_functions_stand_apart_from_their_operands_only():
+    assert mathml(r"a \log p").count("mspace") == 2
+    assert "mspace" not in mathml(r"\log(p)")
+    assert "mspace" in mathml(r"10 \log_{10} x")
+
+
+def test_numbers_of_equations_are_kept():
+    assert '<span class="tag">(3)</span>' in mathml(r"a = b \tag{3}", block=True)
+
+
+@pytest.mark.parametrize("tex", [r"\unknownthing x", r"\frac{a}{\nosuch}", r"a & b"])
+def test_what_is_not_understood_is_an_error(tex):
+    with pytest.raises(LabError, match="cannot turn this equation"):
+        mathml(tex)
+
+
+# ----------------------------------------------------------------------------------------------------------- diagrams
+
+CHART = """flowchart LR
+    x["last frame x_(t-1)"] --> enc["RGB_Encoder<br/>shared"] & other
+    enc -->|"feature, <i>F</i>"| df(["Decoder_Fusion"])
+    p -- "pose" --> df
+    df --> out{"frame"}
+    out -. "next step" .-> x
+    classDef training stroke:#D55E00,stroke-dasharray:5 3
+    class enc,p training
+"""
+
+
+def test_diagrams_are_drawn_with_all_their_words():
+    root = ElementTree.fromstring(diagram.draw(CHART))
+    words = [element.text for element in root.iter("text")]
+    assert set(words) == {"last frame x_(t-1)", "RGB_Encoder", "shared", "other", "feature, F", "Decoder_Fusion", "p",
+                          "pose", "frame", "next step"}  # fmt: skip
+    assert len(list(root.iter("rect"))) == 6 and len(list(root.iter("polygon"))) == 6
+    assert sum("stroke:#D55E00" in (r.get("style") or "") for r in root.iter("rect")) == 2
+    assert sum(path.get("stroke-dasharray") is not None for path in root.iter("path")) == 1
+
+
+@pytest.mark.parametrize("direction", ["LR", "TD"])
+def test_boxes_of_a_diagram_do_not_overlap_and_arrows_go_with_the_flow(direction):
+    root = ElementTree.fromstring(diagram.draw(CHART.replace("LR", direction)))
+    boxes = [[float(r.get(k)) for k in ("x", "y", "width", "height")] for r in root.iter("rect")]
+    for i, (x, y, w, h) in enumerate(boxes):
+        for a, b, c, d in boxes[i + 1 :]:
+            assert x + w <= a or a + c <= x or y + h <= b or b + d <= y
+    along = 0 if direction == "LR" else 1
+    first, last = boxes[0][along], boxes[[t.text for t in root.iter("text")].index("frame") - 2][along]
+    assert first < last
+
+
+def test_subgraphs_are_framed_one_below_the_other():
+    text = 'flowchart LR\n subgraph a["first part"]\n x --> y\n end\n subgraph second\n u --> v --> w\n end'
+    root = ElementTree.fromstring(diagram.draw(text))
+    frames = [r for r in root.iter("rect") if r.get("class") == "frame"]
+    assert len(frames) == 2 and float(frames[1].get("y")) > float(frames[0].get("height"))
+    assert {t.text for t in root.iter("text")} == {"first part", "second", *"xyuvw"}
+
+
+@pytest.mark.parametrize(
+    "text", ["sequenceDiagram\n A->>B: x", "flowchart LR\n subgraph one\n a-->b\n end\n b-->c", "", "flowchart LR"]
+)
+def test_other_diagrams_are_shown_as_text(text):
+    with pytest.raises(diagram.Unsupported):
+        diagram.draw(text)
+    assert "<pre" in site.markdown(f"```mermaid\n{text}\n```", Renderer(ROOT))
+
+
+# ----------------------------------------------------------------------------------------------------------- Markdown
+
+
+def test_links_within_the_site_and_out_of_it():
+    renderer = Renderer(ROOT, ["03_reparameterization"])
+    text = site.markdown(
+        "[a](03_reparameterization.ipynb#kl) [b](../labutils/model.py) [c](https://arxiv.org/abs/1) [d](#here) "
+        "[e](07_none.ipynb)", renderer,
+    )  # fmt: skip
+    assert 'href="03_reparameterization.html#kl"' in text and 'href="https://arxiv.org/abs/1"' in text
+    assert 'href="#here"' in text and "model.py" not in text and text.count("<a ") == 3
+
+
+def test_pictures_become_part_of_the_page_or_an_error(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"x")
+    for text in ("![a strip](a.png)", '<img src="a.png" width="20">'):
+        assert "data:image/png;base64,eA==" in site.markdown(text, Renderer(tmp_path))
+    for address in ("b.png", "https://example.org/a.png"):
+        with pytest.raises(LabError, match="cannot show it without network"):
+            site.markdown(f"![x]({address})", Renderer(tmp_path))
+
+
+def test_answers_to_unfold_and_tables_with_equations():
+    text = site.markdown(
+        "<details><summary>q</summary>\n\n$x^2$ *yes*\n\n</details>\n\n| a |\n|---|\n| $z$ |", Renderer(ROOT)
+    )
+    assert "<details><summary>q</summary>" in text and text.count("<math") == 2 and "<em>yes</em>" in text
+    assert "<td>" in text and "</details>" in text
+
+
+@each
+def test_everything_in_the_notebooks_can_be_part_of_a_page(path):
+    """Every equation, every picture, every diagram."""
+    renderer = Renderer(path.parent, [p.stem for p in BOOKS])
+    for cell in notebooks.read(path).cells:
+        if cell.cell_type == "markdown":
+            text = site.markdown(cell.source, renderer)
+            plain = re.sub(r"<pre.*?</pre>|<code.*?</code>|<math.*?</math>|<[^>]+>", "", text, flags=re.S)
+            assert not re.search(r"\$[^$\n]{1,200}\$|\\(?:frac|mathbb|mathcal|log)\b", plain), (cell.id, plain)
+            assert 'class="diagram">flowchart' not in text, f"{cell.id}: a diagram that is not drawn"
+
+
+# -------------------------------------------------------------------------------------------------------------- pages
+
+
+def tiny(folder: Path) -> Path:
+    """Two notebooks as they are stored, without widgets."""
+    folder.mkdir()
+    book = series.book(
+        series.markdown("more", "## More\n\nSee [the other](91_other.ipynb). $\\mathcal L = 1$"),
+        series.code("hidden", "draw()", "hide-input"),
+    )
+    cells = {cell.id: cell for cell in book.cells}
+    cells["hidden"].outputs = [
+        new_output("display_data", {"image/png": SMALL, "text/plain": "<Figure>"}),
+        new_output("stream", text="a < b\n"),
+        new_output("display_data", {"text/html": "<table><tr><td>1</td></tr></table>"}),
+    ]
+    cells["check-90-1"].outputs = [new_output("stream", text="passed 90.1: double\n")]
+    nbformat.write(book, folder / "90_tiny.ipynb")
+    other = series.book()
+    other.cells[0].source = "# 91 · Other `code`\n\nThe second one.\n\n- a goal"
+    nbformat.write(other, folder / "91_other.ipynb")
+    return folder
+
+
+def test_pages_from_stored_outputs(tmp_path):
+    said: list[str] = []
+    index = site.write_site(tmp_path / "site", tiny(tmp_path / "notebooks"), execute=False, say=said.append)
+    assert index == tmp_path / "site" / "index.html" and len(said) == 2
+    page, other = ((tmp_path / "site" / name).read_text() for name in ("90_tiny.html", "91_other.html"))
+    assert '<a href="91_other.html">91 · Other code →</a>' in page and "← 90 · Tiny" in other
+    assert '<a href="91_other.html">the other</a>' in page and "<math" in page and SMALL in page
+    assert "a &lt; b" in page and "<td>1</td>" in page and "passed 90.1: double" in page
+    assert "NBVAL_CHECK_OUTPUT" not in page and "<summary>our answer</summary>" in page
+    assert "default-src 'none'" in page and "script-src 'none'" in page
+    text = index.read_text()
+    assert text.index("90_tiny.html") < text.index("91_other.html") and "The second one." in text
+    for name in ("90_tiny.html", "91_other.html", "index.html"):
+        html = (tmp_path / "site" / name).read_text()
+        assert not re.search(r"<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=\"(?!data:)", html)
+        assert "@import" not in html and "url(" not in html
+        for target in re.findall(r'href="([\w]+\.html)"', html):
+            assert (tmp_path / "site" / target).is_file()
+
+
+def test_an_error_names_notebook_and_cell(tmp_path, monkeypatch, capsys):
+    folder = tiny(tmp_path / "notebooks")
+    nbformat.write(series.book(series.markdown("bad-equation", r"$\nosuch$")), folder / "90_tiny.ipynb")
+    monkeypatch.setattr(notebooks, "FOLDER", folder)
+    assert main(["html", "--stored", "--out", str(tmp_path / "site")]) == 2
+    err = capsys.readouterr().err
+    assert "90_tiny.ipynb, cell bad-equation: cannot turn this equation into MathML" in err
+
+
+def test_only_our_own_widgets_that_need_no_kernel_are_alive():
+    state = {"_anywidget_id": "labutils.widgets.scrubber.FrameScrubber", "_esm": "js", "_css": "css", "index": 3}
+    widget = site.alive(state)
+    assert type(widget).__name__ == "FrameScrubber" and widget.index == 3
+    assert site.alive({**state, "_anywidget_id": "labutils.widgets.studio.PoseStudio"}) is None
+    assert site.alive({"_model_name": "IntSliderModel"}) is None
+
+
+WIDGETS = """import numpy as np
+from labutils.widgets import FrameScrubber, PoseStudio, ScheduleExplorer
+
+rng = np.random.default_rng(0)
+pose, truth, guess = rng.integers(0, 255, (3, 12, 32, 64, 3)).astype(np.uint8)
+scrubber = FrameScrubber.from_arrays(pose, truth, guess)
+scrubber"""
+LATER = "scrubber.index = 2\nScheduleExplorer()"
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_a_site_in_a_real_browser_without_network(tmp_path):
+    """The series runs, its pages open from files, nothing is asked from anywhere, and a scrubber scrubs."""
+    from browser import chromium
+
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    book = nbformat.v4.new_notebook(
+        cells=[
+            series.markdown("title", f"# 90 · Tiny\n\nWith $\\log p(x)$ and\n\n```mermaid\n{CHART}```"),
+            series.code("widgets", WIDGETS),
+            series.code("later", LATER),
+            series.markdown("end", "On to [the next](91_next.ipynb)."),
+        ]
+    )
+    nbformat.write(book, folder / "90_tiny.ipynb")
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=[series.markdown("title", "# 91 · Next\n\nText.")]), folder / "91_next.ipynb"
+    )
+    said: list[str] = []
+    index = site.write_site(tmp_path / "site", folder, say=said.append)
+    assert "2 widgets alive" in said[0]
+    with chromium() as browser:
+        for scheme in ("light", "dark"):
+            walk(browser.new_context(offline=True, color_scheme=scheme, viewport={"width": 1100, "height": 900}), index)
+
+
+def walk(context, index):
+    """From the index to a page with widgets, on to the next, and back."""
+    from browser import until, watch
+
+    page = context.new_page()
+    errors, asked = watch(page), []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(index.as_uri())
+    dark = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+    page.get_by_role("link", name="90 · Tiny").click()
+    root = page.locator(".lab-scrubber")
+    root.wait_for()
+    assert until(lambda: root.get_attribute("data-ready") == "true", 20)
+    assert root.get_attribute("data-index") == "2"  # as the notebook left it
+    root.get_by_role("slider", name="frame").focus()
+    page.keyboard.press("ArrowRight")
+    assert until(lambda: root.get_attribute("data-index") == "3")
+    assert page.locator(".lab-mount").count() == 2
+    assert page.locator("math").first.bounding_box()["width"] > 30
+    assert page.locator("math mi").first.text_content() == "log"
+    assert page.locator("figure.diagram svg rect").count() == 6
+    assert (page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)") == dark
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    page.get_by_role("link", name="91 · Next").first.click()
+    page.get_by_role("heading", name="91 · Next").wait_for()
+    page.get_by_role("link", name="← 90 · Tiny").first.click()
+    root.wait_for()
+    assert not errors
+    assert all(url.startswith(("file:", "data:", "blob:")) for url in asked), asked
+    context.close()

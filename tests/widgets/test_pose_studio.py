@@ -1,0 +1,297 @@
+"""The Python side of PoseStudio: labels, steps, dances and GIFs against the model driven by hand."""
+
+import base64
+import json
+import re
+import zlib
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from labutils.config import LabConfig
+from labutils.dance.stage import JOINT_NAMES, LIMBS, draw_pose, rest_pose
+from labutils.dataset import load_split
+from labutils.errors import LabError
+from labutils.images import to_float, to_uint8
+from labutils.model import ConditionalVAE, load_model
+from labutils.widgets import page
+from labutils.widgets import studio as module
+from labutils.widgets.studio import PARENT, TREE, PoseStudio, interpolate, preset_poses
+
+
+@pytest.fixture(scope="module")
+def model(trained):
+    """A model that has learned for seconds paints the empty room; half of it made of the pose, it shows one."""
+    model = load_model(trained / "last.ckpt")
+    model.Generator.out.weight.data[:4], model.Generator.out.bias.data[:4] = 0, 2  # opacity
+    background = to_uint8(model.Generator.background.sigmoid())
+    for _ in range(16):
+        here, there = (by_hand(model, background, [draw_pose(walk()[t], 32, 64)]).astype(int) for t in (0, -1))
+        if np.abs(here - there).max() >= 80:
+            break
+        model.label_transformation.conv.weight.data *= 2
+    return model
+
+
+@pytest.fixture(scope="module")
+def video(dance, model):
+    return load_split(dance, "val", model.cfg.replace(DR=str(dance), quiet=True))
+
+
+@pytest.fixture
+def studio(model, video):
+    return PoseStudio(model, video)
+
+
+def by_hand(model, first, labels, z=None, feed="previous"):
+    """Slow loop: one step of the model for each label; uint8 (T, H, W, 3)."""
+    x = x1 = to_float(first)[None]
+    out = []
+    with torch.no_grad():
+        for t, label in enumerate(labels):
+            z_t = torch.zeros(1, *model.latent_shape) if z is None else z[t][None]
+            last = x1 if feed == "first" else x
+            x = model.step(last, model.label_transformation(to_float(label)[None]), z_t).clamp(0, 1)
+            out.append(to_uint8(x[0]))
+    return np.stack(out)
+
+
+def walk(count=7):
+    """Poses that move to the right."""
+    return rest_pose() + np.linspace(0, 12, count)[:, None, None] * [1, 0]
+
+
+def lengths(poses):
+    return np.stack([np.linalg.norm(poses[..., c, :] - poses[..., p, :], axis=-1) for p, c in LIMBS], -1)
+
+
+def test_the_label_is_the_one_of_the_training_data(studio):
+    np.testing.assert_array_equal(studio.pose, rest_pose())
+    np.testing.assert_array_equal(studio.label, draw_pose(rest_pose(), 32, 64))
+    studio.hidden = ["l_wrist", 3]
+    assert studio.hidden == [3, 7] and np.isnan(studio.pose[[3, 7]]).all() and np.isfinite(studio.pose[4]).all()
+    pose = rest_pose()
+    pose[[3, 7]] = np.nan
+    np.testing.assert_array_equal(studio.label, draw_pose(pose, 32, 64))
+    studio.hidden = []
+    studio.joints = (rest_pose() + [40, 0]).tolist()
+    assert np.isnan(studio.pose[studio.pose[:, 0] >= 64]).all() and np.isnan(studio.pose).any()
+
+
+def test_steps_are_the_models_own(studio, model, video):
+    expected = by_hand(model, video.frames[0], [studio.label] * 3)
+    shown = np.frombuffer(studio._shown["prediction"], np.uint8).reshape(32, 64, 3)
+    np.testing.assert_array_equal(shown, expected[0])
+    np.testing.assert_array_equal(studio.step(), expected[1])
+    np.testing.assert_array_equal(studio.step(), expected[2])
+    studio.restart()
+    np.testing.assert_array_equal(studio.step(), expected[0])
+    studio.feed = "first"
+    np.testing.assert_array_equal(studio.step(), expected[0])
+    studio.latent = "prior"
+    one, two = studio.step(), studio.step()
+    assert (one != two).any()
+
+
+@pytest.mark.parametrize("feed", ["previous", "first"])
+@pytest.mark.parametrize("latent", ["zero", "prior"])
+def test_the_dance_is_predicted_pose_by_pose(studio, model, video, feed, latent):
+    studio.feed, studio.latent, studio.poses = feed, latent, walk()
+    labels = [draw_pose(pose, 32, 64) for pose in walk()]
+    z = None
+    if latent == "prior":
+        z = torch.randn(7, *model.latent_shape, generator=torch.Generator().manual_seed(0))
+    prediction = studio.predict()
+    assert prediction.shape == (7, 32, 64, 3) and prediction.dtype == np.uint8
+    expected = by_hand(model, video.frames[0], labels, z, feed)
+    assert np.abs(prediction.astype(int) - expected).max() <= 1
+    np.testing.assert_array_equal(studio.predict(), prediction)
+    np.testing.assert_array_equal(studio.labels(), labels)
+    assert (prediction[0] != prediction[-1]).any()
+
+
+def test_recorded_poses_come_back_with_what_is_missing(studio):
+    poses = walk(4)
+    poses[2, 7] = np.nan
+    poses[3] += [60, 0]
+    studio.poses = poses
+    np.testing.assert_allclose(studio.poses[:3], poses[:3].astype(np.float32))
+    assert np.isnan(studio.poses[2, 7]).all() and np.isnan(studio.poses[3]).all()  # out of the picture
+    assert studio.source == "recording"
+
+
+def test_gif_shows_the_recorded_poses_and_their_predictions(studio, tmp_path, monkeypatch):
+    studio.poses, studio.fps = walk(), 10
+    path = studio.export_gif(tmp_path / "deep" / "dance.gif", scale=2)
+    frames = iio.imread(path, index=None)
+    assert frames.shape[0] == 7 and iio.immeta(path)["duration"] == 100
+    left = frames[:, -64::2, :128:2].astype(int)  # the first panel, below the captions
+    prediction = studio.predict().astype(int)
+    assert np.abs(left - prediction).mean() < 12  # a GIF has 256 colours
+    moving = np.ptp(prediction, axis=0).max(axis=-1)
+    moving = moving >= np.sort(moving, axis=None)[-20]  # the 20 pixels that change most
+    shown, expected = (a[:, moving] - a[:, moving].mean(axis=0) for a in (left, prediction))
+    assert np.corrcoef(shown.ravel(), expected.ravel())[0, 1] > 0.8
+    seen = {}
+    monkeypatch.setattr(module, "write_gif", lambda path, panels, **more: seen.update(panels, path=path))
+    studio.gif = tmp_path / "other.gif"
+    studio.export_gif()
+    np.testing.assert_array_equal(seen["prediction"], studio.predict())
+    np.testing.assert_array_equal(seen["pose"], studio.labels())
+    assert seen["path"] == tmp_path / "other.gif"
+
+
+def test_key_poses_are_passed_through_and_limbs_keep_their_lengths():
+    presets = preset_poses(32, 64)
+    keys = np.stack([presets["rest"], presets["arms sideways"], presets["rest"] + [9, 0]])
+    dance = interpolate(keys, 8)
+    assert dance.shape == (17, 18, 2)
+    np.testing.assert_allclose(dance[::8], keys, atol=1e-9)
+    spin = presets["rest"].copy()
+    for joint in (6, 7):  # the left arm, turned by 170 degrees about the shoulder: it must not shrink on its way
+        turn = np.deg2rad(170)
+        rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+        spin[joint] = presets["rest"][5] + rotation @ (presets["rest"][joint] - presets["rest"][5])
+    dance = interpolate(np.stack([presets["rest"], spin]), 10)
+    np.testing.assert_allclose(lengths(dance), np.broadcast_to(lengths(presets["rest"]), (11, 17)), atol=1e-9)
+    turn = np.deg2rad(85)  # half of the way, the shorter one
+    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    np.testing.assert_allclose(dance[5, 7] - dance[5, 5], rotation @ (dance[0, 7] - dance[0, 5]), atol=1e-9)
+    steps = np.linalg.norm(np.diff(dance[:, 7], axis=0), axis=-1)
+    assert steps.argmax() in (4, 5) and steps[0] < 0.2 * steps.max()  # starts and ends at rest
+    np.testing.assert_array_equal(interpolate(keys[:1], 8), keys[:1])
+
+
+def test_key_poses_make_a_dance(studio):
+    presets = preset_poses(32, 64)
+    studio.keyframes = [
+        {"joints": presets["rest"].tolist(), "hidden": []},
+        {"joints": presets["wave"].tolist(), "hidden": ["r_wrist"]},
+        {"joints": presets["rest"].tolist()},
+    ]
+    studio.between, studio.source = 5, "keyframes"
+    assert studio.poses.shape == (11, 18, 2) and studio.predict().shape == (11, 32, 64, 3)
+    lost = np.isnan(studio.poses[:, JOINT_NAMES.index("r_wrist")]).any(-1)
+    np.testing.assert_array_equal(lost, [False] * 5 + [True] * 5 + [False])
+    np.testing.assert_allclose(studio.poses[5, 7], presets["wave"][7])
+    studio.between = 0
+    assert studio.between == 1
+
+
+def test_presets_stand_in_the_picture():
+    presets = preset_poses(32, 64)
+    np.testing.assert_array_equal(presets["rest"], rest_pose())
+    assert len(presets) >= 6
+    for name, pose in presets.items():
+        assert pose.shape == (18, 2) and (pose > 0).all() and (pose < [64, 32]).all(), name
+        assert name == "rest" or np.abs(pose - rest_pose()).max() > 3
+    double = preset_poses(64, 128)["wave"]
+    np.testing.assert_allclose(double, 2 * presets["wave"])
+
+
+def test_the_tree_hangs_on_the_neck():
+    assert sorted(TREE) == [j for j in range(18) if j != 1]
+    for i, joint in enumerate(TREE):
+        assert PARENT[joint] == 1 or PARENT[joint] in TREE[:i]
+
+
+def test_joints_stay_near_the_picture(studio):
+    joints = rest_pose()
+    joints[4], joints[7] = [-1000, 10], [30, 1000]
+    studio.joints = joints.tolist()
+    assert studio.joints[4] == [-32, 10] and studio.joints[7] == [30, 48]
+    assert np.isnan(studio.pose[[4, 7]]).all()
+
+
+def answer(studio, buffers=(), **question):
+    sent = []
+    studio.send = lambda content, buffers=None: sent.append((content, buffers))
+    studio._answer(studio, {"ask": "a 1", **question}, list(buffers))
+    (reply,) = sent
+    assert reply[0]["answer"] == "a 1" and reply[0]["what"] == question["what"] and reply[0]["ms"] > 0
+    return reply
+
+
+def test_answers_to_the_browser(studio, model, video, tmp_path):
+    wave = preset_poses(32, 64)["wave"]
+    settings = {"feed": "previous", "latent": "zero"}
+    question = {"what": "step", "joints": wave.tolist(), "hidden": [4], "restart": True, **settings}
+    pose = wave.copy()
+    pose[4] = np.nan
+    label = draw_pose(pose, 32, 64)
+    expected = by_hand(model, video.frames[0], [label, label])
+    assert np.isnan(studio.latency)
+    reply, buffers = answer(studio, **question)
+    assert buffers == [expected[0].tobytes(), label.tobytes()]
+    reply, buffers = answer(studio, **{**question, "restart": False})
+    assert buffers[0] == expected[1].tobytes() and studio.latency > 0
+    np.testing.assert_array_equal(studio.pose, rest_pose())  # traits travel on their own
+
+    dance = {**settings, "source": "recording", "fps": 12, "between": 12, "keyframes": []}
+    assert "no dance yet: press record" in answer(studio, what="dance", **dance)[0]["error"]
+    reply, buffers = answer(studio, [memoryview(walk().astype("<f4").tobytes())], what="dance", **dance)
+    np.testing.assert_allclose(studio.poses, walk().astype("<f4"))
+    assert buffers[0] == studio.predict().tobytes() and buffers[1] == walk().astype("<f4").tobytes()
+    studio.gif = tmp_path / "mine.gif"
+    reply, buffers = answer(studio, what="gif", **dance)
+    assert reply["path"] == str(studio.gif) and reply["frames"] == 7 and buffers[0] == studio.gif.read_bytes()
+    studio.gif = tmp_path / "mine.gif" / "below a file.gif"
+    assert "cannot be written" in answer(studio, what="gif", **dance)[0]["error"]
+    assert "expected 18 finite positions" in answer(studio, **{**question, "joints": [[0, 0]]})[0]["error"]
+
+
+def test_what_does_not_fit_is_named(studio, model):
+    with pytest.raises(LabError, match=r"uint8 \(16, 64, 3\); the model was built for uint8 \(32, 64, 3\)"):
+        PoseStudio(model, np.zeros((16, 64, 3), np.uint8))
+    with pytest.raises(LabError, match="float64"):
+        PoseStudio(model, np.zeros((32, 64, 3)))
+    for wrong in ([[1, 2]], [["a", 0]] * 18, np.full((18, 2), np.nan).tolist()):
+        with pytest.raises(LabError, match="expected 18 finite positions"):
+            studio.joints = wrong
+    for wrong in ([18], [-1], ["tail"]):
+        with pytest.raises(LabError, match="hidden is"):
+            studio.hidden = wrong
+    with pytest.raises(LabError, match=r"poses are \(18, 2\)"):
+        studio.poses = rest_pose()
+    with pytest.raises(LabError, match="no list of poses"):
+        studio._take = b"123"
+    with pytest.raises(LabError, match="press record and drag"):
+        studio.predict()
+    studio.source = "keyframes"
+    with pytest.raises(LabError, match="add key poses"):
+        studio.export_gif()
+    with pytest.raises(LabError, match="columns is 0"):
+        studio.figure(columns=0)
+    assert len(studio.poses) == 0
+
+
+def test_first_frame_of_either_architecture(model, video):
+    background = to_uint8(model.Generator.background.sigmoid())
+    np.testing.assert_array_equal(PoseStudio(model).first, background)
+    course = ConditionalVAE(LabConfig(variant="course", F_dim=8, L_dim=8, N_dim=4, D_out_dim=8)).train()
+    with pytest.raises(LabError, match="give a first frame or a video"):
+        PoseStudio(course)
+    studio = PoseStudio(course, video.frames[3])
+    studio.poses = walk(3)
+    assert studio.predict().shape == (3, 32, 64, 3) and course.training  # left as it came
+
+
+def test_page_and_figure(studio, tmp_path):
+    assert isinstance(studio.figure(), Figure)
+    shown = studio._shown
+    empty = studio.to_html(tmp_path / "empty.html").read_text(encoding="utf-8")
+    assert '"frames":{"$bytes"' not in empty
+    studio.poses = walk()
+    text = studio.to_html(tmp_path / "studio.html", title="A <dance>").read_text(encoding="utf-8")
+    values = json.loads(re.search(r'<script type="application/json">(.*?)</script>', text, re.S)[1])
+    frames = zlib.decompress(base64.b64decode(values["_shown"]["frames"]["$bytes"]))
+    assert frames == studio.predict().tobytes() and studio._shown == shown and "A &lt;dance&gt;" in text
+    pictures = [axes.images[0].get_array() for axes in studio.figure(columns=3).axes]
+    assert len(pictures) == 6
+    np.testing.assert_array_equal(pictures[5], studio.predict()[-1])
+    picture = base64.b64decode(studio._repr_mimebundle_()[0]["image/png"])
+    assert picture[:4] == b"\x89PNG" and len(picture) <= page.STILL_BYTES
+    assert studio.figure()._repr_png_()[:4] == b"\x89PNG" and "recording of 7 poses" in repr(studio)
