@@ -356,102 +356,6 @@ def _make_profile_data(profile: Profile, cfg: LabConfig) -> None:
     stage.make_data(cfg.DR, *sizes, workers=cfg.num_workers, progress=not cfg.quiet)
 
 
-# ---------------------------------------------------------------------------------------- notebooks and instructors
-
-
-def notebooks_arguments(parser: argparse.ArgumentParser) -> None:
-    """run the notebooks and store their outputs, or check what is stored"""
-    parser.description = """
-Run each notebook in a fresh kernel and store it with its outputs, without widget state, time stamps or absolute paths.
-One that ends in an error, or writes to stderr, is left as it was. LAB_PROFILE chooses the profile (quick on a CPU).
-NAME is a number (3), a name (03_reparameterization) or a path; default: all.
-
-example:  python -m labutils notebooks
-          python -m labutils notebooks 3 4
-          python -m labutils notebooks --check
-writes:   notebooks/*.ipynb; with --check nothing"""
-    parser.add_argument("names", nargs="*", metavar="NAME", help="which; default: all")
-    parser.add_argument("--check", action="store_true", help="run nothing; say what is wrong with the stored ones")
-    parser.add_argument("--timeout", type=float, default=1800, metavar="X", help="seconds for one cell (%(default)s)")
-
-
-def notebooks(args: argparse.Namespace) -> None:
-    from labutils.teach import notebooks
-
-    paths = notebooks.find(args.names)
-    notebooks.check(paths, _say) if args.check else notebooks.run(paths, args.timeout, _say)
-
-
-def student_arguments(parser: argparse.ArgumentParser) -> None:
-    """make the folder to hand out: the notebooks without solutions"""
-    parser.description = """
-Write the student edition: the notebooks with every block SOLUTION replaced and all outputs removed, labutils, and
-what `make setup` and `make lab` need. The tests stay behind: they hold answers.
-
-example:  python -m labutils student --out student
-          python -m labutils student --out student --try
-writes:   DIR, which is replaced where it holds an earlier student edition"""
-    parser.add_argument("--out", default="student", metavar="DIR", help="folder to make (default: %(default)s)")
-    parser.add_argument("--try", action="store_true", dest="run", help="then run it: every exercise must be to do")
-
-
-def student(args: argparse.Namespace) -> None:
-    from labutils.teach import grading
-
-    written = grading.write_student(Path(args.out))
-    print(f"{args.out}: {len(written)} notebooks without solutions, ready for `make setup`", flush=True)
-    if args.run:
-        grading.try_student(written, _say)
-
-
-def grade_arguments(parser: argparse.ArgumentParser) -> None:
-    """grade the exercises of submissions"""
-    parser.description = """
-Take the answer cells of each submission into our own notebooks, run those with other random inputs than the students
-had, and count the checks that pass. SUBMISSIONS is a folder with one folder, zip or notebook for each student, or a
-single submission. This runs the students' code with your rights: use a container, or an account of its own.
-
-example:  python -m labutils grade submissions --out grades.csv
-          python -m labutils grade notebooks
-writes:   FILE (a row for each student: 1 or 0 for each exercise, and why)"""
-    parser.add_argument("submissions", metavar="SUBMISSIONS", help="folder of submissions, or one submission")
-    parser.add_argument("--out", default="outputs/grades.csv", metavar="FILE", help="table (default: %(default)s)")
-    parser.add_argument("--seed", type=int, metavar="N", help="seed of the checks' inputs (default: drawn, printed)")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="submissions at the same time (%(default)s)")
-    parser.add_argument("--cell_timeout", type=float, default=60, metavar="X", help="seconds for a cell (%(default)s)")
-    parser.add_argument("--timeout", type=float, default=900, metavar="X", help="seconds for a notebook (%(default)s)")
-
-
-def grade(args: argparse.Namespace) -> None:
-    from labutils.teach import grading
-
-    limits = grading.Limits(args.cell_timeout, args.timeout)
-    grading.grade(Path(args.submissions), Path(args.out), args.seed, limits, args.jobs, say=_say)
-    print(f"Wrote {args.out}")
-
-
-def html_arguments(parser: argparse.ArgumentParser) -> None:
-    """export the notebooks as a site of static pages"""
-    parser.description = """
-Run the notebooks and write them as pages that need neither kernel nor network; the widgets that work alone are alive
-in them. Models that were trained before are used again.
-
-example:  python -m labutils html --out site
-writes:   DIR/index.html and a page for each notebook"""
-    parser.add_argument("--out", default="site", metavar="DIR", help="folder to write to (default: %(default)s)")
-    parser.add_argument("--stored", action="store_true", help="run nothing: the stored outputs, widgets as pictures")
-
-
-def html(args: argparse.Namespace) -> None:
-    from labutils.teach import site
-
-    print(f"Open {site.write_site(Path(args.out), execute=not args.stored, say=_say)}")
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)
-
-
 # ------------------------------------------------------------------------------------------ what the commands share
 
 
@@ -556,20 +460,31 @@ COMMANDS: dict[str, Command] = {
     "train": (train_arguments, train),
     "validate": (validate_arguments, validate),
     "test": (test_arguments, test),
-    "notebooks": (notebooks_arguments, notebooks),
-    "student": (student_arguments, student),
-    "grade": (grade_arguments, grade),
-    "html": (html_arguments, html),
 }
-# Commands that live in a module of their own, which has add_arguments(parser) and main(args).
-MODULES: dict[str, tuple[str, str]] = {
-    "bench": ("labutils.bench.benchmark", "measure the course's way of training beside ours"),
+# The instructor's commands, which the student edition lacks: module, its functions for the flags and to run, summary.
+TEACH = "labutils.teach.commands"
+MODULES: dict[str, tuple[str, str, str, str]] = {
+    "notebooks": (
+        TEACH,
+        "notebooks_arguments",
+        "notebooks",
+        "run the notebooks and store their outputs, or check them",
+    ),
+    "student": (TEACH, "student_arguments", "student", "make the folder to hand out: the notebooks without solutions"),
+    "grade": (TEACH, "grade_arguments", "grade", "grade the exercises of submissions"),
+    "html": (TEACH, "html_arguments", "html", "export the notebooks as a site of static pages"),
+    "bench": ("labutils.bench.benchmark", "add_arguments", "main", "measure the course's way of training beside ours"),
 }
+
+
+def _there(name: str) -> bool:
+    """Whether this copy of the lab holds the package of one of ``MODULES``."""
+    return (Path(__file__).parent / MODULES[name][0].split(".")[1] / "__init__.py").is_file()
 
 
 def _overview() -> argparse.ArgumentParser:
     summaries = {name: arguments.__doc__ for name, (arguments, _) in COMMANDS.items()}
-    summaries |= {name: summary for name, (_, summary) in MODULES.items()}
+    summaries |= {name: summary for name, (*_, summary) in MODULES.items() if _there(name)}
     listing = "\n".join(f"  {name:10} {summary}" for name, summary in summaries.items())
     parser = argparse.ArgumentParser(
         prog=PROG,
@@ -584,6 +499,8 @@ def _overview() -> argparse.ArgumentParser:
 
 def _parse(argv: Sequence[str]) -> tuple[Callable[[argparse.Namespace], None], argparse.Namespace]:
     """The function of the command that is asked for, and its parsed flags."""
+    if argv and argv[0] in MODULES and not _there(argv[0]):
+        raise LabError(f"the command {argv[0]} is part of the instructor's edition; this is the student edition")
     overview = _overview()
     if not argv:
         overview.print_help()
@@ -592,8 +509,9 @@ def _parse(argv: Sequence[str]) -> tuple[Callable[[argparse.Namespace], None], a
     if name in COMMANDS:
         add_arguments, function = COMMANDS[name]
     else:
-        module = importlib.import_module(MODULES[name][0])
-        add_arguments, function = module.add_arguments, module.main
+        place, arguments, run, _ = MODULES[name]
+        module = importlib.import_module(place)
+        add_arguments, function = getattr(module, arguments), getattr(module, run)
     parser = argparse.ArgumentParser(
         prog=f"{PROG} {name}", usage=f"{PROG} {name} [flags]", formatter_class=_Help, allow_abbrev=False
     )
