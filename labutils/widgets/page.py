@@ -15,16 +15,23 @@ import hashlib
 import html
 import io
 import json
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import anywidget
+import traitlets
 from matplotlib.figure import Figure
+
+from labutils.errors import LabError
 
 HERE = Path(__file__).parent
 STILL_BYTES = 200_000  # of a widget's picture in a notebook, at most
+
+Answer = Callable[[dict[str, Any], Sequence[Any]], tuple[dict[str, Any], list[bytes]]]
 
 
 class LabWidget(anywidget.AnyWidget):
@@ -34,9 +41,38 @@ class LabWidget(anywidget.AnyWidget):
     picture, as GitHub does.  Where there is nothing to draw yet, there is no picture.
     """
 
+    page_title = ""  # of a page that shows this widget alone
+
     def figure(self) -> Figure:
         """The widget as a still."""
         raise NotImplementedError
+
+    def to_html(self, path: str | Path, title: str | None = None) -> Path:
+        """Write one self-contained page that needs neither kernel nor network, and return its path."""
+        title = self.page_title if title is None else title
+        return write_page(path, title, [f"<h1>{html.escape(title)}</h1>", self])
+
+    def answer_with(self, answer: Answer) -> None:
+        """Have ``answer`` reply to the questions that a ``Line`` of shared.js asks, one after the other.
+
+        It gets the question and its buffers, and gives what to reply and the reply's buffers.  What it raises is
+        replied as ``error``, since a traceback would go to a log that nobody reads.
+        """
+
+        def hear(_: Any, question: dict[str, Any], buffers: Any) -> None:
+            start = time.perf_counter()
+            reply: dict[str, Any] = {}
+            out: list[bytes] = []
+            try:
+                reply, out = answer(question, buffers)
+            except (LabError, traitlets.TraitError) as error:
+                reply["error"] = str(error)
+            except Exception as error:
+                reply["error"] = f"{type(error).__name__}: {error}"
+            ms = 1000 * (time.perf_counter() - start)
+            self.send({**reply, "answer": question.get("ask"), "what": question.get("what"), "ms": ms}, out)
+
+        self.on_msg(hear)
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         bundle = super()._repr_mimebundle_(**options)
@@ -64,6 +100,13 @@ def still(figure: Figure, limit: int = STILL_BYTES) -> bytes:
         if buffer.tell() <= limit:
             break
     return buffer.getvalue()
+
+
+def bounded(value: float, low: float, high: float) -> float:
+    """The value, brought into [low, high] as a slider would; LabError where it is not a number."""
+    if math.isnan(value):
+        raise LabError(f"the value is not a number; it must lie in [{low:g}, {high:g}]")
+    return min(max(value, low), high)
 
 
 @lru_cache
