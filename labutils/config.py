@@ -47,7 +47,8 @@ class LabConfig:
     mode: Literal["replay", "clips"] = _setting(
         "replay", "training", "clips: the assignment's 16-frame rollouts; replay: steps from replayed predictions"
     )
-    num_epoch: int = _setting(70, "training", "epochs: passes over the data; with --minutes, equal parts of that time")
+    num_epoch: int = _setting(70, "training", "epochs: passes over the data; with --steps or --minutes, equal parts")
+    steps: int | None = _setting(None, "training", "train for so many steps instead of num_epoch passes over the data")
     minutes: float | None = _setting(None, "training", "train for this long instead of num_epoch passes over the data")
     batch_size: int = _setting(2, "training", "clips in a step; replay: batch_size x (train_vi_len - 1) transitions")
     optim: Literal["Muon", "AdamW", "Adam"] = _setting("Muon", "training", "Muon steps convolutions, AdamW the rest")
@@ -117,12 +118,15 @@ class LabConfig:
                 raise LabError(f"--{name} is {getattr(self, name)}; it must be greater than 0")
         if not 0 <= self.shift < min(self.frame_H, self.frame_W):
             raise LabError(f"--shift is {self.shift}; it must be at least 0 and smaller than a frame")
-        if self.minutes is not None and not self.minutes > 0:
-            raise LabError(f"--minutes is {self.minutes}; it must be greater than 0")
+        for name in ("steps", "minutes"):
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
+                raise LabError(f"--{name} is {getattr(self, name)}; it must be greater than 0")
+        if self.steps is not None and self.minutes is not None:
+            raise LabError(f"--steps {self.steps} and --minutes {self.minutes:g} are both given; choose one")
 
     def replace(self, **changes: Any) -> "LabConfig":
-        """A copy with some settings changed."""
-        return dataclasses.replace(self, **changes)
+        """A copy with some settings changed; a budget among them takes the place of the present one."""
+        return dataclasses.replace(self, **budget(changes))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as stored in a checkpoint."""
@@ -135,9 +139,17 @@ class LabConfig:
         return cls(**{k: v for k, v in values.items() if k in known})
 
 
+def budget(changes: dict[str, Any]) -> dict[str, Any]:
+    """Settings in which a budget (``steps``, ``minutes``, or else ``num_epoch``) puts out the others."""
+    given = [name for name in ("steps", "minutes") if changes.get(name) is not None]
+    if given or "num_epoch" in changes:
+        return {"steps": None, "minutes": None, **changes}
+    return changes
+
+
 @dataclass(frozen=True)
 class Profile:
-    """How large the built-in job is: frames of the synthetic dance to render and how long to train."""
+    """How large the built-in job is: frames of the synthetic dance to render and steps to train."""
 
     name: str
     train_frames: int
@@ -148,13 +160,13 @@ class Profile:
 
     def config(self, **changes: Any) -> LabConfig:
         """The profile's LabConfig, with ``changes`` on top."""
-        return LabConfig(**{"DR": f"data/dance-{self.name}", **self.settings, **changes})
+        return LabConfig(**{"DR": f"data/dance-{self.name}", **self.settings}).replace(**changes)
 
 
 PROFILES = {
-    "smoke": Profile("smoke", 128, 40, 2, 40, dict(minutes=0.05, batch_size=1, val_vi_len=40, width=8)),
-    "quick": Profile("quick", 2520, 630, 6, 630, dict(minutes=1.5)),
-    "full": Profile("full", 23410, 630, 6, 630, dict(minutes=5.0)),
+    "smoke": Profile("smoke", 128, 40, 2, 40, dict(steps=40, batch_size=1, val_vi_len=40, width=8)),
+    "quick": Profile("quick", 2520, 630, 6, 630, dict(steps=1200)),
+    "full": Profile("full", 23410, 630, 6, 630, dict(steps=12000)),
 }
 
 

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from labutils.errors import LabError
 from labutils.images import Video, atomic_file, to_float, to_uint8
 from labutils.metrics import BASELINES, baselines, grade, need_truth, psnr, ssim
+from labutils.model import evaluating
 
 # -------------------------------------------------------------------------------------------------------- prediction
 
@@ -74,26 +75,20 @@ def _rollouts(
             raise LabError(f"{video.name}: labels are {video.labels.shape}; the model needs (T, *{size}) with T > 1")
         groups.setdefault(len(video.labels), []).append(k)
     chunks = [group[i : i + batch] for group in groups.values() for i in range(0, len(group), batch)]
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
     predictions: list[Any] = [None] * len(videos)
-    was_training = model.training
-    model.eval()
     steps = sum(len(videos[chunk[0]].labels) - 1 for chunk in chunks)
-    try:
-        with torch.no_grad(), tqdm(total=steps, desc="predict", unit="frame", disable=not progress) as bar:
-            for chunk in chunks:
-                x1 = torch.stack([to_float(videos[k].frames[0]) for k in chunk])  # (B, 3, H, W)
-                labels = torch.stack([to_float(videos[k].labels) for k in chunk])  # (B, T, 3, H, W)
-                z = torch.stack([prior_noise(model, labels.shape[1] - 1, *keys[k]) for k in chunk])  # (B, T-1, N, h, w)
-                frames = model.generate(x1.to(device), labels.to(device), z=z.to(device), progress=bar.update)
-                for k, video in zip(chunk, frames, strict=True):  # (T, 3, H, W)
-                    finite = video.isfinite().flatten(1).all(dim=1).tolist()  # (T,)
-                    if not all(finite):
-                        where = f"{videos[k].name}: frame {finite.index(False) + 1} of the prediction is not finite"
-                        raise LabError(f"{where}; train the model again with a smaller --lr or --grad_clip")
-                    predictions[k] = to_uint8(video)
-    finally:
-        model.train(was_training)
+    with evaluating(model) as device, tqdm(total=steps, desc="predict", unit="frame", disable=not progress) as bar:
+        for chunk in chunks:
+            x1 = torch.stack([to_float(videos[k].frames[0]) for k in chunk])  # (B, 3, H, W)
+            labels = torch.stack([to_float(videos[k].labels) for k in chunk])  # (B, T, 3, H, W)
+            z = torch.stack([prior_noise(model, labels.shape[1] - 1, *keys[k]) for k in chunk])  # (B, T-1, N, h, w)
+            frames = model.generate(x1.to(device), labels.to(device), z=z.to(device), progress=bar.update)
+            for k, video in zip(chunk, frames, strict=True):  # (T, 3, H, W)
+                finite = video.isfinite().flatten(1).all(dim=1).tolist()  # (T,)
+                if not all(finite):
+                    where = f"{videos[k].name}: frame {finite.index(False) + 1} of the prediction is not finite"
+                    raise LabError(f"{where}; train the model again with a smaller --lr or --grad_clip")
+                predictions[k] = to_uint8(video)
     return predictions
 
 

@@ -1,7 +1,7 @@
 """Images as arrays and as tensors, a stretch of video, and files that appear whole or not at all.
 
-On disk and in caches an image is uint8 (H, W, 3); in the model it is float (3, H, W) in [0, 1].  Only the functions here
-turn one into the other.
+On disk and in caches an image is uint8 (H, W, 3), in the model float (3, H, W) in [0, 1]; only the functions here turn
+one into the other.
 """
 
 import os
@@ -96,11 +96,3 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
     finally:
         if temporary.parent.is_dir():
             temporary.unlink(missing_ok=True)
-
-
-def source_pixels(shift, height, width):  # moves to batches with the next commit
-    import torch
-
-    rows = torch.arange(height, device=shift.device) - shift[:, :1]  # (B, H)
-    columns = torch.arange(width, device=shift.device) - shift[:, 1:]  # (B, W)
-    return rows.clamp(0, height - 1)[:, :, None], columns.clamp(0, width - 1)[:, None]

@@ -5,21 +5,16 @@ Only ``posterior`` ever sees the frame that is to be predicted, and only trainin
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from labutils.config import LabConfig
 from labutils.errors import LabError
-from labutils.images import to_float
-from labutils.modules import build, kl_divergence
+from labutils.modules import build, course, fast, kl_divergence
 
-COURSE_KEYS = {"state_dict", "lr", "tfr", "last_epoch"}
-PAPER, REACH = 250, 5  # a label pixel darker than PAPER is a limb; the body reaches up to REACH pixels around limbs
 LABELS_AT_ONCE = 64  # frames whose labels are encoded together while generating: bounds the memory
 
 
@@ -28,6 +23,12 @@ class ConditionalVAE(nn.Module):
 
     The attribute names of the five modules are those of the course's checkpoints.
     """
+
+    frame_transformation: nn.Module
+    label_transformation: nn.Module
+    Gaussian_Predictor: nn.Module
+    Decoder_Fusion: nn.Module
+    Generator: "fast.Generator | course.Generator"
 
     def __init__(self, cfg: LabConfig):
         super().__init__()
@@ -42,21 +43,9 @@ class ConditionalVAE(nn.Module):
         """z ~ q(z | x_t, P_t), with mu and logvar, each (B, N, h, w), from the CURRENT frame x (B, 3, H, W)."""
         return self.Gaussian_Predictor(self.frame_transformation(x), label_feature, eps)
 
-    def step(self, previous: Tensor, label_feature: Tensor, z: Tensor, shift: Tensor | None = None) -> Tensor:
-        """Predict a frame (B, 3, H, W) from the LAST frame (B, 3, H, W), the feature of its pose, z (B, N, h, w).
-
-        ``shift`` (B, 2): whole pixels (down, right) by which the scene was moved, to have more scenes to train on.
-        """
-        fused = self.Decoder_Fusion(self.frame_transformation(previous), label_feature, z)
-        return self.Generator(fused, shift)
-
-    def transition(
-        self, previous: Tensor, x: Tensor, label: Tensor, eps: Tensor | None = None, shift: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Many independent training steps: x_{t-1}, x_t, P_t (B, 3, H, W) -> prediction, and KL (B,) in nats."""
-        label_feature = self.label_transformation(label)
-        z, mu, logvar = self.posterior(x, label_feature, eps)
-        return self.step(previous, label_feature, z, shift), kl_divergence(mu, logvar)
+    def step(self, previous: Tensor, label_feature: Tensor, z: Tensor) -> Tensor:
+        """Predict x_t (B, 3, H, W) from the PREVIOUS frame (B, 3, H, W), the feature of P_t, and z (B, N, h, w)."""
+        return self.Generator(self.Decoder_Fusion(self.frame_transformation(previous), label_feature, z))
 
     # ------------------------------------------------------------------------------------------------- a rollout
 
@@ -68,14 +57,14 @@ class ConditionalVAE(nn.Module):
         eps: Tensor | None = None,
         feedback_grad: bool = False,
     ) -> tuple[Tensor, Tensor]:
-        """Predict frames 2..T of training clips, fed with the true or the generated last frame.
+        """Predict frames 2..T of training clips, fed with the true or the generated previous frame.
 
         The encoders see all frames at once; only the decoder has to go step by step, and where every clip is fed
         with the true frame throughout, not even that.
 
         Args:
             frames, labels: (B, T, 3, H, W).
-            teacher: bool (B, T-1), on the CPU; True where the last TRUE frame is fed.
+            teacher: bool (B, T-1), on the CPU; True where the previous TRUE frame is fed.
             eps: standard normal noise of z, (B, T-1, N, h, w); drawn if it is not given.
             feedback_grad: let gradients flow through generated frames that are fed back.
 
@@ -84,30 +73,33 @@ class ConditionalVAE(nn.Module):
         """
         B, T = frames.shape[:2]
 
-        def clips(flat: Tensor) -> Tensor:  # (B*k, ...) -> (B, k, ...)
-            return flat.unflatten(0, (B, -1))
+        def flat(clips: Tensor) -> Tensor:  # (B, k, ...) -> (k*B, ...): time first, so that a moment is a slice
+            return clips.transpose(0, 1).flatten(0, 1)
 
-        frame_feature = clips(self.frame_transformation(frames.flatten(0, 1)))  # (B, T, F, h, w)
-        label_feature = clips(self.label_transformation(labels[:, 1:].flatten(0, 1)))  # (B, T-1, L, h, w)
-        z, mu, logvar = self.Gaussian_Predictor(
-            frame_feature[:, 1:].flatten(0, 1), label_feature.flatten(0, 1), None if eps is None else eps.flatten(0, 1)
-        )  # each (B*(T-1), N, h, w)
-        kl, z = clips(kl_divergence(mu, logvar)), clips(z)
+        def clips(flat: Tensor) -> Tensor:  # (k*B, ...) -> (B, k, ...)
+            return flat.unflatten(0, (-1, B)).transpose(0, 1)
 
-        if bool(teacher.all()):
-            last = frame_feature[:, :-1].flatten(0, 1)
-            fused = self.Decoder_Fusion(last, label_feature.flatten(0, 1), z.flatten(0, 1))
-            return clips(self.Generator(fused)), kl
+        frame_feature = self.frame_transformation(flat(frames))  # (T*B, F, h, w)
+        label_feature = self.label_transformation(flat(labels[:, 1:]))  # ((T-1)*B, L, h, w)
+        noise = None if eps is None else flat(eps)
+        z, mu, logvar = self.Gaussian_Predictor(frame_feature[B:], label_feature, noise)  # each ((T-1)*B, N, h, w)
+        kl = clips(kl_divergence(mu, logvar))  # (B, T-1)
+
+        if bool(teacher[:, 1:].all()):  # x_1 is given: the first coin has no say
+            return clips(self.Generator(self.Decoder_Fusion(frame_feature[:-B], label_feature, z))), kl
 
         predictions: list[Tensor] = []
         forced = teacher.to(frames.device, non_blocking=True)[..., None, None, None]  # (B, T-1, 1, 1, 1)
         for t in range(T - 1):  # predicts frames[:, t + 1]
-            last = frame_feature[:, t]
+            now = slice(t * B, (t + 1) * B)
+            previous = frame_feature[now]
             if t > 0:
                 generated = predictions[-1] if feedback_grad else predictions[-1].detach()
-                last = torch.where(forced[:, t], last, self.frame_transformation(generated))
-            predictions.append(self.Generator(self.Decoder_Fusion(last, label_feature[:, t], z[:, t])))
+                previous = torch.where(forced[:, t], previous, self.frame_transformation(generated))
+            predictions.append(self.Generator(self.Decoder_Fusion(previous, label_feature[now], z[now])))
         return torch.stack(predictions, dim=1), kl
+
+    forward = rollout  # what a training step calls
 
     @torch.no_grad()
     def generate(
@@ -166,22 +158,8 @@ class ConditionalVAE(nn.Module):
     # ------------------------------------------------------------------------------------------------ around it
 
     def set_background(self, frames: np.ndarray, labels: np.ndarray) -> None:
-        """Start the fast variant's background plate from training frames and their poses, uint8 (N, H, W, 3) each.
-
-        It is the median of each pixel over the frames in which no limb is drawn near it; without regard to the poses,
-        a person who stands at one place most of the time would become a part of the room.
-        """
-        if self.cfg.variant != "fast":
-            return
-        every = max(1, len(frames) // 400)
-        frames, labels = frames[::every], labels[::every]
-        ink = torch.from_numpy((labels < PAPER).any(axis=-1).astype(np.float32))[:, None]  # (n, 1, H, W)
-        near = F.max_pool2d(ink, 2 * REACH + 1, stride=1, padding=REACH)[:, 0].numpy() > 0  # (n, H, W)
-        near |= ~ink.flatten(1).any(dim=1).numpy()[:, None, None]  # an empty label does not tell where the person is
-        room = np.ma.median(np.ma.masked_array(frames, np.broadcast_to(near[..., None], frames.shape)), axis=0)
-        plate = np.where(np.ma.getmaskarray(room), np.median(frames, axis=0), room.filled(0))  # (H, W, 3)
-        plate = to_float(plate.astype(np.uint8)).clamp(0.02, 0.98)
-        self.Generator.background.data.copy_(torch.logit(plate))
+        """Start what the generator knows of the empty room from training frames and poses, uint8 (N, H, W, 3) each."""
+        self.Generator.set_background(frames, labels)
 
     def num_parameters(self) -> int:
         return sum(p.numel() for p in self.parameters())
@@ -197,66 +175,3 @@ def evaluating(model: nn.Module) -> Iterator[torch.device]:
             yield next((p.device for p in model.parameters()), torch.device("cpu"))
     finally:
         model.train(was_training)
-
-
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint of ours or of the course; nothing in it is executed.
-
-    Raises:
-        LabError: the file is missing, truncated, or no checkpoint.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise LabError(f"the checkpoint {path} is missing")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many types for a damaged or foreign file
-        raise LabError(f"{path} cannot be read as a checkpoint ({str(error).splitlines()[0]})") from error
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
-        raise LabError(f"{path} is no checkpoint: it holds no state_dict")
-    return checkpoint
-
-
-def checkpoint_config(checkpoint: dict[str, Any]) -> LabConfig:
-    """The configuration of a checkpoint; a course checkpoint has none, its dimensions are read off the weights."""
-    if "config" in checkpoint:
-        return LabConfig.from_dict(checkpoint["config"])
-    weights = checkpoint["state_dict"]
-    try:
-        return LabConfig(
-            variant="course",
-            F_dim=weights["frame_transformation.6.weight"].shape[0],
-            L_dim=weights["label_transformation.4.conv2.weight"].shape[0],
-            N_dim=weights["Gaussian_Predictor.6.weight"].shape[1],
-            D_out_dim=weights["Decoder_Fusion.5.weight"].shape[0],
-        )
-    except KeyError as error:
-        raise LabError(f"the checkpoint is neither the lab's nor the course's: it holds no {error}") from error
-
-
-def load_weights(model: nn.Module, weights: dict[str, Tensor], source: str | Path) -> None:
-    """Load weights into a model, naming the first one that does not fit.
-
-    Raises:
-        LabError: weights are missing, unknown or of another shape.
-    """
-    own = model.state_dict()
-    for name in [*own, *weights]:
-        found, expected = weights.get(name), own.get(name)
-        if found is None or expected is None or found.shape != expected.shape:
-            have = "missing" if found is None else f"{tuple(found.shape)}"
-            want = "not part of this model" if expected is None else f"{tuple(expected.shape)}"
-            raise LabError(f"{source} does not fit the model: {name} is {have}, expected {want}")
-    model.load_state_dict(weights)
-
-
-def load_model(path: str | Path, device: str | torch.device = "cpu") -> ConditionalVAE:
-    """The model of a checkpoint (ours: the averaged weights; or the course's), in evaluation mode.
-
-    Raises:
-        LabError: the file is missing, damaged, or does not fit the model it describes.
-    """
-    checkpoint = read_checkpoint(path)
-    model = ConditionalVAE(checkpoint_config(checkpoint))
-    load_weights(model, checkpoint["state_dict"], path)
-    return model.eval().to(device)

@@ -1,8 +1,4 @@
-"""The trainer: one loop, two ways to make a batch, a budget in epochs or minutes, checkpoints and history.
-
-``clips`` is the assignment's protocol: 16-frame clips, 15 predictions, each fed with the true or the generated frame.
-``replay`` trains on single transitions whose last frame is drawn from the model's own latest predictions of the
-training video, so that nothing is sequential.  Both see batch_size * (train_vi_len - 1) predicted frames in a step.
+"""The trainer: one loop over the batches of ``labutils.batches``, a budget, checkpoints and history.
 
     loss = MSE + l1 * MAE + beta * (2 sigma_x^2 / 3HW) * KL
 
@@ -11,50 +7,51 @@ With l1 = 0 and beta = 1 that is, up to a constant factor, the negative ELBO of 
 
 import contextlib
 import copy
-import csv
 import math
-import os
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.parallel import DistributedDataParallel
 
+from labutils.batches import Batch, Clips, Replay, moved_weights
+from labutils.checkpoint import COLUMNS, Row, load_weights, read_checkpoint, read_history, write_history
 from labutils.config import LabConfig
 from labutils.distributed import Ranks
 from labutils.errors import LabError
 from labutils.evaluation import predict
-from labutils.images import Video, atomic_file, source_pixels
+from labutils.images import Video, atomic_file
 from labutils.metrics import psnr
-from labutils.model import ConditionalVAE, load_weights, read_checkpoint
+from labutils.model import ConditionalVAE
 from labutils.optim import build_optimizers
 from labutils.schedules import KLAnnealing, TeacherForcing
 
-COLUMNS = ("step", "epoch", "seconds", "loss", "mse", "kl", "beta", "tfr", "lr", "val_psnr")
 LOG_EVERY = 20  # steps between two readings of the losses: a reading waits for the device
-IN_MEMORY = 2**30  # bytes of replayed frames from which on they are kept in a file
 
-Row = dict[str, Any]
 Callback = Callable[[str, "Trainer"], None]
 
 
 class Budget:
     """How far training has come: ``position`` of ``length``, both in steps, or in seconds with ``--minutes``.
 
-    A budget in minutes is cut into ``num_epoch`` equal parts that stand for epochs in every schedule.  Otherwise an
-    epoch is as many steps as it takes to predict each training frame once (with ``fast_train``: each of the part used).
+    ``--steps`` and ``--minutes`` are cut into ``num_epoch`` equal parts that stand for epochs in every schedule.
+    Without them an epoch is as many steps as it takes to predict each training frame once (with ``fast_train``: each of
+    the part used).
     """
 
     def __init__(self, cfg: LabConfig, frames: int):
         self.cfg, self.frames = cfg, frames
         self.step, self.seconds = 0, 0.0
-        per_step = cfg.batch_size * (cfg.train_vi_len - 1)
-        self.ends = np.cumsum([math.ceil((self.frames_in(e) - 1) / per_step) for e in range(cfg.num_epoch)])  # in steps
+        if cfg.steps is not None:
+            self.ends = np.ceil(np.arange(1, cfg.num_epoch + 1) * cfg.steps / cfg.num_epoch).astype(int)
+        else:
+            per_step = cfg.batch_size * (cfg.train_vi_len - 1)
+            steps = [math.ceil((self.frames_in(e) - 1) / per_step) for e in range(cfg.num_epoch)]
+            self.ends = np.cumsum(steps)  # of the epochs, in steps
 
     def frames_in(self, epoch: int) -> int:
         """Number of training frames that an epoch draws from."""
@@ -64,21 +61,31 @@ class Budget:
 
     @property
     def length(self) -> float:
+        """The whole training, in steps or seconds."""
         return 60 * self.cfg.minutes if self.cfg.minutes else int(self.ends[-1])
 
     @property
     def position(self) -> float:
+        """What is done of it, in steps or seconds."""
         return min(self.seconds if self.cfg.minutes else self.step, self.length)
 
     @property
     def epoch(self) -> int:
+        """The present epoch, from 0."""
         if self.cfg.minutes:
             return min(int(self.position / self.length * self.cfg.num_epoch), self.cfg.num_epoch - 1)
         return min(int(np.searchsorted(self.ends, self.step, side="right")), self.cfg.num_epoch - 1)
 
     @property
     def spent(self) -> bool:
+        """Whether nothing is left."""
         return self.position >= self.length
+
+    def __str__(self) -> str:
+        cfg = self.cfg
+        if cfg.minutes is not None:
+            return f"{cfg.minutes:g} minutes"
+        return f"{cfg.num_epoch} epochs" if cfg.steps is None else f"{cfg.steps} steps"
 
 
 class Objective(nn.Module):
@@ -89,26 +96,14 @@ class Objective(nn.Module):
         self.model, self.cfg = model, cfg
         self.kl_scale = 2 * cfg.sigma_x**2 / (3 * cfg.frame_H * cfg.frame_W)
 
-    def forward(
-        self, previous: Tensor, x: Tensor, P: Tensor, eps: Tensor, beta: float, teacher: Tensor | None = None,
-        shift: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-        """Returns the loss, (loss, mse, kl in nats per frame) detached (3,), and the predictions.
-
-        Args:
-            previous, x, P: last frames, frames and poses of transitions (B, 3, H, W); or, with ``teacher`` (B, T-1), of
-                clips (B, T, 3, H, W), where ``previous`` is not used.
-            shift: (B, 2), whole pixels by which the scenes of transitions are moved.
-        """
-        if teacher is None:
-            prediction, kl = self.model.transition(previous, x, P, eps, shift)
-        else:
-            prediction, kl = self.model.rollout(x, P, teacher, eps, self.cfg.feedback_grad)
-            x = x[:, 1:]
-        error = prediction.float() - x
+    def forward(self, batch: Batch, beta: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns the loss, (loss, mse, kl in nats per frame) detached (3,), and the predictions (B, T-1, 3, H, W)."""
+        inputs = batch.frames, batch.labels, batch.teacher, batch.eps, self.cfg.feedback_grad
+        predictions, kl = functional_call(self.model, moved_weights(self.model, batch), inputs)
+        error = predictions.float() - batch.frames[:, 1:]
         mse, kl = error.square().mean(), kl.float().mean()
         loss = mse + self.cfg.l1 * error.abs().mean() + beta * self.kl_scale * kl
-        return loss, torch.stack([loss, mse, kl]).detach(), prediction.detach()
+        return loss, torch.stack([loss, mse, kl]).detach(), predictions.detach()
 
 
 class Trainer:
@@ -141,8 +136,7 @@ class Trainer:
             self.objective = DistributedDataParallel(self.objective)
         if cfg.compile:
             self.objective = torch.compile(self.objective)
-        self.frames, self.labels = (self._resident(a) for a in (train.frames, train.labels))  # uint8 (N, H, W, 3)
-        self.replay = self._writable_copy(self.frames) if cfg.mode == "replay" else None  # latest predictions
+        self.batches = {"clips": Clips, "replay": Replay}[cfg.mode](train, cfg, model.latent_shape, self.ranks)
         self._unread: list[tuple[Row, Tensor]] = []
 
     # ------------------------------------------------------------------------------------------------- the loop
@@ -154,12 +148,7 @@ class Trainer:
         self._emit("start")
         try:
             while not budget.spent and not self.stopping:
-                beta, tfr, lr = self.beta(budget.position, budget.length), self.tfr(epoch), self._set_learning_rate()
-                metrics = self._step(beta, tfr)
-                row = {"step": budget.step, "epoch": epoch, "seconds": round(budget.seconds, 3)}
-                self._unread.append((row | {"beta": beta, "tfr": tfr, "lr": lr, "val_psnr": None}, metrics))
-
-                budget.step += 1
+                self.step()
                 elapsed, stop = self.ranks.agree(time.perf_counter() - began, self.stopping)
                 budget.seconds, self.stopping = elapsed, bool(stop)
                 if budget.step % LOG_EVERY == 0:
@@ -181,107 +170,33 @@ class Trainer:
         """End after the current step, with a validation and a checkpoint."""
         self.stopping = True
 
-    def _step(self, beta: float, tfr: float) -> Tensor:
-        """Draw a batch, step the optimizers and the averaged weights; returns (loss, mse, kl), (3,) on the device."""
-        cfg = self.cfg
-        *batch, teacher, shift, kept = self._draw_replay(tfr) if cfg.mode == "replay" else self._draw_clips(tfr)
+    def step(self, beta: float | None = None, tfr: float | None = None) -> Tensor:
+        """One training step: the rates of the moment, a batch, the optimizers, the averaged weights, the count.
+
+        Args:
+            beta, tfr: instead of what the schedules say.
+
+        Returns:
+            (loss, mse, kl), (3,) on the device; the history gets them when they are read.
+        """
+        budget, cfg = self.budget, self.cfg
+        beta = self.beta(budget.position, budget.length) if beta is None else beta
+        tfr = self.tfr(budget.epoch) if tfr is None else tfr
+        lr = self._set_learning_rate()
+        batch = self.batches.draw(budget.step, budget.frames_in(budget.epoch), tfr)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            loss, metrics, prediction = self.objective(*batch, beta, teacher, shift)
+            loss, metrics, predictions = self.objective(batch, beta)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), cfg.grad_clip)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self._average()
-        if self.replay is not None:
-            t, shift = kept
-            frames = self.ranks.gather(_to_bytes(prediction))
-            if shift is not None:  # back to where the scene was
-                frames = self._take(frames, torch.arange(len(t), device=frames.device), -shift)
-            self.replay[t.to(self.replay.device)] = frames.to(self.replay.device)
+        self.batches.remember(batch, predictions)
+        row = {"step": budget.step, "epoch": budget.epoch, "seconds": round(budget.seconds, 3)}
+        self._unread.append((row | {"beta": beta, "tfr": tfr, "lr": lr, "val_psnr": None}, metrics))
+        budget.step += 1
         return metrics
-
-    # ------------------------------------------------------------------------------------------------ the batches
-
-    def _generators(self) -> tuple[torch.Generator, torch.Generator]:
-        """Fresh generators on the CPU and on the device, seeded by the step: nothing to store for a resume."""
-        seed = self.cfg.seed * 1_000_003 + self.budget.step
-        return torch.Generator().manual_seed(seed), torch.Generator(self.device).manual_seed(seed)
-
-    def _draw_replay(self, tfr: float) -> tuple[Any, ...]:
-        """Transitions t: x_{t-1} true with chance tfr, else as last predicted; x_t, P_t, eps; shift; all t and shifts.
-
-        Every second scene, room and all, is moved sideways by up to ``cfg.shift`` pixels, up or down by a third of it:
-        so the figure is learned for places where nobody stood.
-        """
-        n = self.budget.frames_in(self.budget.epoch)
-        batch = self.cfg.batch_size * (self.cfg.train_vi_len - 1)
-        generator, noise = self._generators()
-        t = torch.randint(1, n, (batch,), generator=generator).to(self.frames.device)
-        forced = (torch.rand(batch, generator=generator) < tfr).to(self.device)
-        shift = None
-        if self.cfg.shift:
-            reach = torch.tensor([self.cfg.shift // 3, self.cfg.shift])  # down, right
-            shift = torch.rand(batch, 2, generator=generator).mul(2 * reach + 1).long() - reach
-            shift[::2] = 0
-            shift = shift.to(self.frames.device)
-        eps = torch.randn(batch, *self.model.latent_shape, generator=noise, device=self.device)
-        own = self.ranks.share(batch)
-        mine, moved = t[own], None if shift is None else shift[own]
-        true, replayed = self._take(self.frames, mine - 1, moved), self._take(self.replay, mine - 1, moved)
-        previous = torch.where(forced[own, None, None, None], true, replayed)
-        x, P = self._take(self.frames, mine, moved), self._take(self.labels, mine, moved)
-        images = (_to_images(pixels) for pixels in (previous, x, P))
-        return *images, eps[own], None, None if moved is None else moved.to(self.device), (t, shift)
-
-    def _draw_clips(self, tfr: float) -> tuple[Any, ...]:
-        """Clips of train_vi_len frames at random places, and for each prediction whether the true frame is fed."""
-        cfg, n = self.cfg, self.budget.frames_in(self.budget.epoch)
-        generator, noise = self._generators()
-        start = torch.randint(0, n - cfg.train_vi_len + 1, (cfg.batch_size, 1), generator=generator)
-        teacher = torch.rand(cfg.batch_size, cfg.train_vi_len - 1, generator=generator) < tfr
-        shape = (cfg.batch_size, cfg.train_vi_len - 1, *self.model.latent_shape)
-        eps = torch.randn(shape, generator=noise, device=self.device)
-        own = self.ranks.share(cfg.batch_size)
-        index = (start[own] + torch.arange(cfg.train_vi_len)).to(self.frames.device)  # (B, T)
-        x, P = _to_images(self._take(self.frames, index)), _to_images(self._take(self.labels, index))
-        return x, x, P, eps[own], teacher[own], None, None
-
-    def _resident(self, images: np.ndarray) -> Tensor:
-        """uint8 images as a tensor on the device, or left memory-mapped where they would take much of its memory."""
-        tensor = torch.from_numpy(images)
-        if self.device.type == "cuda" and images.nbytes < torch.cuda.mem_get_info(self.device)[0] / 8:
-            return tensor.to(self.device)
-        return tensor
-
-    def _writable_copy(self, images: Tensor) -> Tensor:
-        """A copy of ``images``; a large one lies in a memory-mapped file without a name, which leaves the memory free.
-
-        Raises:
-            LabError: there is no room for that file.
-        """
-        if images.is_cuda or images.nbytes < IN_MEMORY:
-            return images.clone()
-        try:
-            self.save_root.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.save_root) as file:
-                if hasattr(os, "posix_fallocate"):  # else a full disk would show only while training
-                    os.posix_fallocate(file.fileno(), 0, images.nbytes)
-                copy = torch.from_numpy(np.memmap(file, np.uint8, "w+", shape=tuple(images.shape)))
-        except OSError as error:
-            size = f"{images.nbytes / 2**30:.1f} GiB for the replayed frames"
-            raise LabError(f"no room in {self.save_root} for {size} ({error}); use another --save_root") from error
-        for start in range(0, len(images), 1000):
-            copy[start : start + 1000] = images[start : start + 1000]
-        return copy
-
-    def _take(self, images: Tensor, index: Tensor, shift: Tensor | None = None) -> Tensor:
-        """Some of the images (moved by ``shift``), on the device, wherever they are kept."""
-        index = index.to(images.device)
-        if shift is not None:
-            rows, columns = source_pixels(shift.to(images.device), *images.shape[1:3])
-            return images[index[:, None, None], rows, columns].to(self.device, non_blocking=True)
-        return images[index].to(self.device, non_blocking=True)
 
     # ------------------------------------------------------------------------------------------- rates and averages
 
@@ -388,23 +303,13 @@ class Trainer:
             self.budget.step = int(self.budget.ends[done - 1]) if done else 0
             self.budget.seconds = done / self.cfg.num_epoch * 60 * (self.cfg.minutes or 0)
         if self.budget.spent:
-            what = f"{self.cfg.minutes} minutes" if self.cfg.minutes else f"{self.cfg.num_epoch} epochs"
-            raise LabError(f"{path} has been trained for its {what} already; raise --num_epoch or --minutes to go on")
+            what = f"{path} has been trained for its {self.budget} already"
+            raise LabError(f"{what}; raise --steps, --minutes or --num_epoch to go on")
 
     def _emit(self, event: str) -> None:
         if self.ranks.first:
             for callback in self.callbacks:
                 callback(event, self)
-
-
-def _to_images(pixels: Tensor) -> Tensor:
-    """uint8 (..., H, W, 3) -> float (..., 3, H, W) in [0, 1]; the memory stays channels-last."""
-    return pixels.movedim(-1, -3).float().div_(255)
-
-
-def _to_bytes(images: Tensor) -> Tensor:
-    """float (B, 3, H, W) -> uint8 (B, H, W, 3)."""
-    return images.clamp(0, 1).mul(255).round_().byte().permute(0, 2, 3, 1)
 
 
 # ------------------------------------------------------------------------------------------------------- conveniences
@@ -439,37 +344,6 @@ def fit(
     model.load_state_dict(trainer.averaged.state_dict())
     model.eval()
     return history
-
-
-def write_history(path: str | Path, history: Sequence[Row]) -> None:
-    """Write the history as CSV; ``val_psnr`` is empty in steps without validation."""
-    with atomic_file(path) as file:
-        lines = [",".join(COLUMNS), *(",".join(_cell(row[name]) for name in COLUMNS) for row in history)]
-        file.write(("\n".join(lines) + "\n").encode())
-
-
-def _cell(value: float | None) -> str:
-    return "" if value is None else repr(value)
-
-
-def _value(name: str, text: str) -> float | None:
-    return None if text == "" else int(text) if name in ("step", "epoch") else float(text)
-
-
-def read_history(path: str | Path) -> list[Row]:
-    """The inverse of ``write_history``.
-
-    Raises:
-        LabError: the file is missing or has other columns.
-    """
-    try:
-        with open(path, newline="") as file:
-            reader = csv.DictReader(file)
-            if tuple(reader.fieldnames or ()) != COLUMNS:
-                raise LabError(f"{path} is no history: its columns are {reader.fieldnames}, expected {list(COLUMNS)}")
-            return [{name: _value(name, text) for name, text in row.items()} for row in reader]
-    except (OSError, ValueError, TypeError) as error:
-        raise LabError(f"{path} cannot be read as a history ({error})") from error
 
 
 class ProgressBar:

@@ -3,6 +3,7 @@
 Every layer works at full resolution, so a frame costs about 20 GFLOP to train on.
 """
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -101,7 +102,7 @@ class Gaussian_Predictor(nn.Sequential):
 
 
 class Decoder_Fusion(nn.Sequential):
-    """Features of the last frame and the current pose, and z -> fused feature (B, O, H, W)."""
+    """Features of the previous frame and the current pose, and z -> fused feature (B, O, H, W)."""
 
     def __init__(self, in_chans: int, O: int):  # noqa: E741
         i = in_chans
@@ -125,9 +126,8 @@ class Generator(nn.Sequential):
             ResidualBlock(O // 4, O // 8), DepthConvBlock(O // 8, O // 8), nn.Conv2d(O // 8, out_chans, 1),
         )  # fmt: skip
 
-    def forward(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
-        """``shift`` is not used: it is for a generator that holds a picture of the room."""
-        return super().forward(x)
+    def set_background(self, frames: np.ndarray, labels: np.ndarray) -> None:
+        """Nothing: it holds no background that could start from training frames."""
 
 
 def build(cfg: LabConfig) -> tuple[dict[str, nn.Module], tuple[int, int, int]]:

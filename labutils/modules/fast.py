@@ -1,24 +1,27 @@
-"""The five modules, small and quick: half resolution, a little U-Net, a learned background plate, bounded output.
+"""The five modules, small and quick: half resolution, a little U-Net, a learned background, bounded output.
 
 A frame costs 0.2 GFLOP to train on, 100 times less than in the course's architecture (``make bench`` counts them).
 What makes it quick:
 
 - half resolution: 2x2 pixels become channels (PixelUnshuffle) on the way in, and pixels again on the way out;
-- the figure is small and the room stays: the room is a plate of weights, over which the network paints the figure;
+- the figure is small and the room stays: the room is a picture of weights, over which the network paints the figure;
 - labels are white paper: 1 - P is zero almost everywhere;
-- z is one short vector for the whole frame: it can tell what pose and last frame do not (the light of the room), but it
-  has no room for a copy of the frame, which the prior could not give back.
+- z is one short vector for the whole frame: it can tell what pose and previous frame do not (the light of the room),
+  but it has no room for a copy of the frame, which the prior could not give back.
 """
 
 from itertools import pairwise
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from labutils.config import LabConfig
-from labutils.images import source_pixels
+from labutils.images import to_float
 from labutils.modules.latent import reparameterize
+
+PAPER, REACH = 250, 5  # a label pixel darker than PAPER is a limb; the body reaches up to REACH pixels around limbs
 
 
 def conv3x3(i: int, o: int, stride: int = 1) -> nn.Conv2d:
@@ -74,7 +77,7 @@ class Gaussian_Predictor(nn.Module):
 
 
 class Decoder_Fusion(nn.Module):
-    """Features of the last frame and the current pose, and z -> fused feature (B, c, H/2, W/2)."""
+    """Features of the previous frame and the current pose, and z -> fused feature (B, c, H/2, W/2)."""
 
     def __init__(self, c: int, N: int):
         super().__init__()
@@ -89,8 +92,7 @@ class Decoder_Fusion(nn.Module):
 class Generator(nn.Module):
     """Fused feature (B, c, H/2, W/2) -> frame (B, 3, H, W) in [0, 1].
 
-    A U-Net of three levels (Ronneberger et al., MICCAI 2015) paints a colour and its opacity over the background plate.
-    With ``shift`` (B, 2), the room of each frame is moved down and right by so many whole pixels.
+    A U-Net of three levels (Ronneberger et al., MICCAI 2015) paints a colour and its opacity over the background.
     """
 
     def __init__(self, c: int, height: int, width: int):
@@ -102,9 +104,9 @@ class Generator(nn.Module):
         self.grow = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths))
         self.up = nn.ModuleList(ResidualBlock(w) for w in widths[:2])
         self.out = conv3x3(c, 16)
-        self.background = nn.Parameter(torch.zeros(3, height, width))  # logits of the plate
+        self.background = nn.Parameter(torch.zeros(3, height, width))  # logits of the empty room
 
-    def forward(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         skips = []
         for block, shrink in zip(self.down, self.shrink, strict=True):
             skips.append(block(x))
@@ -114,11 +116,23 @@ class Generator(nn.Module):
             x = block(skip + F.interpolate(grow(x), scale_factor=2))
         x = F.pixel_shuffle(self.out(F.relu(x)), 2)  # (B, 4, H, W)
         opacity, colour = torch.sigmoid(x[:, :1] - 2), torch.sigmoid(x[:, 1:])
-        plate = torch.sigmoid(self.background)
-        if shift is not None:
-            rows, columns = source_pixels(shift, *plate.shape[1:])
-            plate = plate.movedim(0, -1)[rows, columns].movedim(-1, 1)  # (B, 3, H, W)
-        return torch.lerp(plate, colour, opacity)
+        return torch.lerp(torch.sigmoid(self.background), colour, opacity)
+
+    @torch.no_grad()
+    def set_background(self, frames: np.ndarray, labels: np.ndarray) -> None:
+        """Start the background from training frames and their poses, uint8 (N, H, W, 3) each.
+
+        It is the median of each pixel over the frames in which no limb is drawn near it; without regard to the poses,
+        a person who stands at one place most of the time would become a part of the room.
+        """
+        every = max(1, len(frames) // 400)
+        frames, labels = frames[::every], labels[::every]
+        ink = torch.from_numpy((labels < PAPER).any(axis=-1).astype(np.float32))[:, None]  # (n, 1, H, W)
+        near = F.max_pool2d(ink, 2 * REACH + 1, stride=1, padding=REACH)[:, 0].numpy() > 0  # (n, H, W)
+        near |= ~ink.flatten(1).any(dim=1).numpy()[:, None, None]  # an empty label does not tell where the person is
+        room = np.ma.median(np.ma.masked_array(frames, np.broadcast_to(near[..., None], frames.shape)), axis=0)
+        room = np.where(np.ma.getmaskarray(room), np.median(frames, axis=0), room.filled(0))  # (H, W, 3)
+        self.background.copy_(torch.logit(to_float(room.astype(np.uint8)).clamp(0.02, 0.98)))
 
 
 def build(cfg: LabConfig) -> tuple[dict[str, nn.Module], tuple[int, int, int]]:
