@@ -200,7 +200,7 @@ def light(split: str) -> np.ndarray:
     Raises:
         LabError: the data are not synthetic, or there is no such part.
     """
-    from labutils.widgets.latent import read_light
+    from labutils.dance import read_light
 
     if not is_synthetic():
         raise LabError("only the synthetic dance tells its hidden factor; unset LAB_DATA")

@@ -1,0 +1,240 @@
+"""Writing a data set: choreographies rendered into the course's folder layout, by one process or several."""
+
+import errno
+import json
+import multiprocessing
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from labutils.dance.dancer import choreography
+from labutils.dance.figure import solve
+from labutils.dance.light import append_light, room_light
+from labutils.dance.pose import draw_pose, estimate
+from labutils.dance.renderer import NOISE, render
+from labutils.errors import LabError
+
+VERSION = 1  # raise it when the same settings give other bytes
+SEQUENCE_FRAMES = 630  # the training split is cut into choreographies of this length
+BLOCK = 70  # frames that a worker renders at a time
+MARK = "dance.json"  # the file of a data set that says how it was made
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Dance:
+    """Everything that decides the bytes of a synthetic data set.
+
+    Raises:
+        LabError: a number is out of range.
+    """
+
+    train: int
+    val: int
+    test_sequences: int
+    test_frames: int
+    height: int
+    width: int
+    supersample: int
+    seed: int
+    version: int = VERSION
+
+    def __post_init__(self) -> None:
+        least = {"train": 1, "val": 1, "test_sequences": 0, "test_frames": 1, "height": 16, "width": 16,
+                 "supersample": 1, "seed": 0}  # fmt: skip
+        for name, low in least.items():
+            if getattr(self, name) < low:
+                raise LabError(f"{name} is {getattr(self, name)}; it must be at least {low}")
+
+    def sequences(self) -> "Iterator[Sequence]":
+        """The sequences in the order in which they are rendered."""
+        for split, frames in (("train", self.train), ("val", self.val)):
+            for k, start in enumerate(range(0, frames, SEQUENCE_FRAMES)):
+                yield Sequence(split, k, start, min(SEQUENCE_FRAMES, frames - start), f"{split}_img", f"{split}_label")
+        for k in range(self.test_sequences):
+            yield Sequence("test", k, 0, self.test_frames, f"test_gt/{k}", f"test_label/{k}")
+
+    def is_complete(self, root: Path) -> bool:
+        """Whether ``root`` holds as many images as this dance has, in each folder."""
+        counts: Counter[Path] = Counter()
+        for sequence in self.sequences():
+            for folder in sequence.folders(root):
+                counts[folder] += sequence.frames
+        return all(p.is_dir() and sum(f.name.endswith(".png") for f in os.scandir(p)) == n for p, n in counts.items())
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """One choreography: the files ``start``, ``start`` + 1 ... of a folder of frames and one of pose images."""
+
+    split: str
+    number: int  # among the sequences of its split
+    start: int
+    frames: int
+    img: str
+    label: str
+
+    @property
+    def seed(self) -> tuple[int, int]:
+        """What sets it apart from the other sequences of the same dance."""
+        return SPLITS.index(self.split), self.number
+
+    def folders(self, root: Path) -> tuple[Path, Path]:
+        """Where its frames lie, and its pose images."""
+        return root / self.split / self.img, root / self.split / self.label
+
+    def light_file(self, root: Path) -> Path:
+        """Where its hidden factor is written."""
+        return root / self.split / (f"light_{self.number}.csv" if self.split == "test" else "light.csv")
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Consecutive frames of one sequence for one worker; the arrays start at frame ``first`` of the sequence."""
+
+    dance: Dance
+    root: Path
+    sequence: Sequence
+    first: int
+    points: np.ndarray  # (n, len(POINTS), 3)
+    joints: np.ndarray  # (n, 18, 2)
+    light: np.ndarray  # (n,)
+
+    def render(self) -> int:
+        """Write the images; returns how many frames there were."""
+        d, (img, label) = self.dance, self.sequence.folders(self.root)
+        for i, t in enumerate(range(self.first, self.first + len(self.points))):
+            rng = np.random.default_rng([d.seed, *self.sequence.seed, t])
+            noise = NOISE * rng.standard_normal((d.height, d.width, 3), dtype=np.float32)
+            frame = render(self.points[i], self.light[i], d.height, d.width, d.supersample, noise)
+            pose = draw_pose(self.joints[i], d.height, d.width)
+            for folder, image in ((img, frame), (label, pose)):
+                Image.fromarray(image).save(folder / f"frame{self.sequence.start + t:06d}.png", compress_level=1)
+        return len(self.points)
+
+
+def _jobs(d: Dance, root: Path) -> Iterator[_Job]:
+    """The work in blocks; makes the folders and writes the hidden factor on the way."""
+    for sequence in d.sequences():
+        rng = np.random.default_rng([d.seed, *sequence.seed])
+        points = solve(choreography(sequence.frames, rng))
+        joints, light = estimate(points, d.height, d.width, rng), room_light(sequence.frames, rng)
+        for folder in sequence.folders(root):
+            folder.mkdir(parents=True, exist_ok=True)
+        append_light(sequence.light_file(root), sequence.start, light)
+        for i in range(0, sequence.frames, BLOCK):
+            cut = slice(i, i + BLOCK)
+            yield _Job(d, root, sequence, i, points[cut], joints[cut], light[cut])
+
+
+def make_data(
+    out: str | Path,
+    train: int = 2520,
+    val: int = 630,
+    test_sequences: int = 6,
+    test_frames: int = 630,
+    height: int = 32,
+    width: int = 64,
+    supersample: int = 3,
+    seed: int = 0,
+    workers: int = 0,
+    progress: bool = True,
+) -> Path:
+    """Render a synthetic data set in the course's layout; data/README.md describes it.
+
+    The same arguments give the same bytes, however many workers there are.  Every sequence of train, val and test has
+    its own choreography, defects and light, seeded by (seed, split, sequence).  All is written to a folder beside
+    ``out`` and renamed at the end, so an interrupted run leaves nothing.  A folder that is already complete is left
+    alone; a dance made with other settings is replaced.
+
+    Args:
+        out: folder to write.
+        train, val: frames of these splits; choreographies of up to 630 frames are put one after the other.
+        test_sequences, test_frames: test clips and the frames of each; their true frames go to test/test_gt.
+        height, width: pixels.  supersample: fineness of the figure's edges.
+        workers: processes; 0 means one for each core.
+        progress: show a progress bar on stderr.
+
+    Returns:
+        ``out`` as a Path.
+
+    Raises:
+        LabError: ``out`` cannot be used, an argument is out of range, or the disk is full.
+    """
+    out = Path(out)
+    dance = Dance(train, val, test_sequences, test_frames, height, width, supersample, seed)
+    if _holds(out, dance):
+        if progress:
+            print(f"{out} already holds this dance: nothing to do")
+        return out
+    target = out.resolve()
+    new, old = (target.with_name(f".{target.name}.{kind}-{os.getpid()}") for kind in ("new", "old"))
+    try:
+        new.mkdir(parents=True)
+        _write(dance, new, workers or os.cpu_count() or 1, progress)
+        if target.exists():
+            target.rename(old)
+        new.rename(target)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise LabError(f"the disk is full: {out} was not written; free some space or make fewer frames") from None
+        raise LabError(f"cannot write {out}: {error.strerror or error}; choose another --out") from error
+    finally:
+        if old.exists() and not target.exists():
+            old.rename(target)
+        for folder in (new, old):
+            shutil.rmtree(folder, ignore_errors=True)
+    return out
+
+
+def _holds(out: Path, d: Dance) -> bool:
+    """True if ``out`` already holds this very dance, False if it may be written.
+
+    Raises:
+        LabError: ``out`` is a file, or a folder with something in it that this module did not write.
+    """
+    if not out.exists():
+        return False
+    if not out.is_dir():
+        raise LabError(f"{out} is a file; --out must name a folder that is new, empty, or made by this command")
+    names = {p.name for p in out.iterdir()}
+    try:
+        found = json.loads((out / MARK).read_text())["settings"] if MARK in names else None
+    except (ValueError, KeyError, TypeError):
+        found = None
+    foreign = sorted(n for n in names - {MARK, *SPLITS} if not n.startswith("."))
+    if names and (found is None or foreign):
+        what = f"{', '.join(foreign[:3])}" if foreign else f"images without a readable {MARK}"
+        raise LabError(f"{out} holds other data ({what}); choose another --out, or move that folder away")
+    return found == asdict(d) and d.is_complete(out)
+
+
+def _write(d: Dance, root: Path, workers: int, progress: bool) -> None:
+    """Render all into ``root``, a new folder; the mark comes last."""
+    total = d.train + d.val + d.test_sequences * d.test_frames
+    with tqdm(total=total, unit="frame", desc="rendering the dance", disable=not progress) as bar:
+        if workers == 1 or total < 500:  # starting processes would take longer than the work
+            for job in _jobs(d, root):
+                bar.update(job.render())
+        else:
+            with multiprocessing.get_context("spawn").Pool(workers) as pool:
+                for done in pool.imap_unordered(_Job.render, _jobs(d, root)):
+                    bar.update(done)
+    starts: dict[str, list[int]] = {split: [] for split in SPLITS}
+    for sequence in d.sequences():
+        starts[sequence.split].append(sequence.start)
+        if sequence.split == "test":  # all that a test gives of its frames is the first one
+            first = "frame000000.png"
+            given = root / f"test/test_img/{sequence.number}"
+            given.mkdir(parents=True)
+            shutil.copyfile(sequence.folders(root)[0] / first, given / first)
+    # "made_by" keeps its value, so that the same arguments give the same bytes.
+    mark = {"made_by": "labutils.stage", "settings": asdict(d), "sequence_starts": starts}
+    (root / MARK).write_text(json.dumps(mark, indent=1) + "\n")
