@@ -9,95 +9,7 @@
 
 // ── 1 Elements and numbers ───────────────────────────────────────────────────────────────────────────────────────────
 
-function button(name, title, text, action) {
-  const element = make("button", { type: "button", class: name, title, text });
-  element.addEventListener("click", action);
-  return element;
-}
-
-const mean = (values) => values.reduce((sum, v) => sum + v, 0) / values.length;
-const signed = (value, digits = 2) => (Math.abs(value) < 0.5 * 10 ** -digits ? "0" : `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)}`);
-const fixed = (value, digits = 2) => value.toFixed(digits).replace("-", "−");
-const floatsOf = (view) => view && new Float32Array(bytesOf(view).slice().buffer);
 const shortsOf = (view) => new Int16Array(bytesOf(view).slice().buffer);
-
-async function inflate(packed) {
-  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
-  return new Response(stream).arrayBuffer();
-}
-
-/** A slider that shows how far it is. */
-function slider(attributes, onInput) {
-  const element = make("input", { type: "range", ...attributes });
-  element.addEventListener("input", () => onInput(Number(element.value)));
-  return element;
-}
-
-function setSlider(element, value, words) {
-  element.value = value;
-  const span = element.max - element.min;
-  const done = (100 * (clip(value, element.min, element.max) - element.min)) / span;
-  element.style.setProperty("--lab-done", `${done}%`);
-  element.style.setProperty("--ll-from", `${Math.min(done, 50)}%`);
-  element.style.setProperty("--ll-to", `${Math.max(done, 50)}%`);
-  put(element, { "aria-valuetext": words });
-}
-
-/** Keep JupyterLab's commands away from keys that a control of the widget uses. */
-function guardKeys(root) {
-  root.addEventListener("keydown", (event) => {
-    if (!(event.ctrlKey || event.metaKey || event.altKey || event.shiftKey)) event.stopPropagation();
-  });
-}
-
-// ── 2 Line to Python ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-/** Asks Python one question at a time; of those that come up meanwhile only the latest is asked. */
-class Line {
-  /** @param patience ms without an answer after which the widget goes on without Python
-   *  @param onAnswer called with (answer, buffers, round trip in ms);  @param onSilence when no answer comes */
-  constructor(model, patience, onAnswer, onSilence) {
-    Object.assign(this, { model, patience, onAnswer, onSilence, wanted: null, flying: null, serial: 0, alive: null });
-    this.name = Math.random().toString(36).slice(2, 10); // other browsers may look at the same model
-    this.times = [];
-    model.on("msg:custom", (content, buffers) => {
-      if (!this.flying || content?.answer !== this.flying.ask) return;
-      const time = performance.now() - this.flying.start;
-      clearTimeout(this.timer);
-      this.flying = null;
-      this.alive = true;
-      if (!this.flown.grid) this.times = [...this.times.slice(-19), time];
-      this.onAnswer(content, buffers, time);
-      if (this.wanted && !this.flying) this.fly();
-    });
-  }
-
-  /** Median of the latest round trips in ms. */
-  get latency() { return [...this.times].sort((a, b) => a - b)[this.times.length >> 1]; }
-
-  ask(question) {
-    this.wanted = question;
-    if (this.flying && this.alive === false && performance.now() - this.flying.start > 10_000) this.flying = null; // lost
-    if (!this.flying) this.fly();
-  }
-
-  fly() {
-    this.flying = { ask: `${this.name} ${++this.serial}`, start: performance.now() };
-    const question = { ...this.wanted, ask: this.flying.ask };
-    this.wanted = null;
-    this.flown = question;
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => {
-      this.alive = false;
-      this.onSilence();
-    }, this.patience);
-    try {
-      Promise.resolve(this.model.send(question)).catch(() => {});
-    } catch {
-      // No kernel any more; the timer says so.
-    }
-  }
-}
 
 // ── 3 Reparameterization ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -493,7 +405,7 @@ class LatentCore {
       if (this.grids.has(grid.index)) continue;
       try {
         const [frames, context] = await Promise.all([inflate(grid.frames), inflate(grid.context)]);
-        this.grids.set(grid.index, { frames: new Int16Array(frames), context: new Uint8Array(context), draws: grid.draws, posterior: grid.posterior });
+        this.grids.set(grid.index, { frames: new Int16Array(frames.buffer), context, draws: grid.draws, posterior: grid.posterior });
       } catch (error) {
         this.error = `The frames cannot be unpacked in this browser: ${error.message}`;
       }
@@ -515,7 +427,7 @@ class LatentCore {
     this.line.ask({ index: this.here.index, values: this.here.values, draw: this.here.draw, have: this.picture?.index ?? null, ...question });
   }
 
-  receive(answer, buffers, time) {
+  receive(answer, buffers) {
     if (answer.error) {
       this.error = answer.error;
       return this.refresh();
@@ -535,7 +447,7 @@ class LatentCore {
     this.refresh();
     if (this.about.autogrid && !this.grids.has(answer.index)) {
       clearTimeout(this.idle);
-      this.idle = setTimeout(() => { if (!this.line.flying) this.line.ask({ grid: true, index: this.here.index }); }, 1200);
+      this.idle = setTimeout(() => { if (!this.line.flying) this.line.command({ grid: true, index: this.here.index }); }, 1200);
     }
   }
 

@@ -7,8 +7,6 @@
 
 // ── 1 Elements and numbers ───────────────────────────────────────────────────────────────────────────────────────────
 
-const floatsOf = (view) => new Float32Array(bytesOf(view).slice().buffer);
-
 /** Seconds as 0:07, 12:30 or 1:02:30. */
 function clock(seconds) {
   const whole = Math.max(0, Math.round(seconds));

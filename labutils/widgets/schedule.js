@@ -46,7 +46,7 @@ const PANELS = { beta: { top: 56, bottom: 196 }, tfr: { top: 236, bottom: 316 } 
 const HEIGHT = 342;
 
 /** beta over tfr on one axis of epochs, steps on top; an SVG, so that colours follow the theme by themselves. */
-class Plot {
+class SchedulePlot {
   constructor() {
     this.grid = draw("g", { class: "le-grid" });
     this.curves = draw("g");
@@ -255,7 +255,7 @@ class View {
       make("label", { class: "le-field" }, "preset ", this.preset), ...rows(["num_epoch", "steps_per_epoch"]),
       make("span", { class: "le-readout" }, this.where, make("span", {}, "β ", this.values.beta), make("span", {}, "tfr ", this.values.tfr)));
 
-    this.plot = new Plot();
+    this.plot = new SchedulePlot();
     const plot = this.plot.root;
     plot.addEventListener("pointermove", (event) => this.read(this.plot.stepAt(event)));
     plot.addEventListener("pointerleave", () => this.read());

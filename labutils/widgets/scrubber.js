@@ -21,10 +21,6 @@ const ICONS = { // paths in a 16 x 16 box
   loop: "M8 1.5l3.5 2.75L8 7V5a3.5 3.5 0 1 0 3.5 3.5h1.75A5.25 5.25 0 1 1 8 3.25z",
 };
 
-const icon = (name) => draw("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" }, draw("path", { d: ICONS[name] }));
-const decibel = (value) => (Number.isFinite(value) ? value.toFixed(2) : "–");
-const mean = (values) => values.reduce((sum, v) => sum + v, 0) / values.length;
-
 // ── 2 Frames ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /** Unpacks frames when they are first wanted and keeps them, the latest used ones up to `room` bytes. */
@@ -73,19 +69,6 @@ async function unpack(packed, frameSize) {
   const frames = new Uint8Array(await new Response(stream).arrayBuffer());
   for (let i = frameSize; i < frames.length; i++) frames[i] += frames[i - frameSize];
   return frames;
-}
-
-/** Bytes of a trait (a DataView) as numbers. */
-const floatsOf = (view) => view && new Float32Array(bytesOf(view).slice().buffer);
-
-/** Copy frame `index` of uint8 RGB frames into RGBA pixels. */
-function copyFrame(frames, index, rgba) {
-  for (let i = (index * rgba.length * 3) / 4, o = 0; o < rgba.length; o += 4) {
-    rgba[o] = frames[i++];
-    rgba[o + 1] = frames[i++];
-    rgba[o + 2] = frames[i++];
-    rgba[o + 3] = 255;
-  }
 }
 
 /** Draw the error of frame `index` in colours, as `error_image` in scrubber.py. */
@@ -185,7 +168,7 @@ const MARGIN = { left: 44, right: 10, top: 10, bottom: 22 };
 const PLOT_HEIGHT = 156;
 
 /** The PSNR curves.  An SVG, so that colours follow the theme by themselves; a step moves two elements only. */
-class Plot {
+class PsnrPlot {
   /** @param jump called with the index (from 0) of the frame that is clicked or dragged to */
   constructor(jump) {
     this.grid = draw("g", { class: "ls-grid" });
@@ -383,14 +366,14 @@ class View {
     this.best = button("best", "Go to the best frame (B)", () => this.extreme(1), "best");
     this.worst = button("worst", "Go to the worst frame (W)", () => this.extreme(-1), "worst");
     this.bar = make("div", { class: "ls-bar" }, this.legend, make("div", { class: "ls-jumps" }, this.best, this.worst));
-    this.plot = new Plot((index) => core.go(index));
+    this.plot = new PsnrPlot((index) => core.go(index));
     this.time = make("input", { type: "range", min: 0, step: 1, "aria-label": "frame", class: "ls-time",
       "aria-keyshortcuts": "ArrowLeft ArrowRight PageUp PageDown Home End Space" });
     this.time.addEventListener("input", () => core.go(Number(this.time.value)));
 
     // controls
-    this.playButton = button("play", "Play (space)", () => core.play(!model.get("playing")), icon("play"));
-    this.loop = button("loop", "Loop (L)", () => core.set("loop", !model.get("loop")), icon("loop"));
+    this.playButton = button("play", "Play (space)", () => core.play(!model.get("playing")), icon(ICONS.play));
+    this.loop = button("loop", "Loop (L)", () => core.set("loop", !model.get("loop")), icon(ICONS.loop));
     this.speed = select("speed", SPEEDS, "speed");
     this.scale = select("factor on the error", SCALES.map((s) => [s, `×${s}`]), "scale");
     this.signed = select("kind of error", [["0", "absolute"], ["1", "signed"]], "signed", (v) => v === "1");
@@ -401,11 +384,11 @@ class View {
       this.signed, this.scale, make("span", { class: "ls-ramp" }, this.coloursLow, this.colours, this.coloursHigh));
     this.controls = make("div", { class: "ls-controls" },
       make("div", { class: "ls-field" },
-        button("first", "First frame (Home)", () => core.go(0), icon("first")),
-        button("back", "One frame back (←)", () => core.go(core.index - 1), icon("back")),
+        button("first", "First frame (Home)", () => core.go(0), icon(ICONS.first)),
+        button("back", "One frame back (←)", () => core.go(core.index - 1), icon(ICONS.back)),
         this.playButton,
-        button("on", "One frame on (→)", () => core.go(core.index + 1), icon("on")),
-        button("last", "Last frame (End)", () => core.go(core.clip.count - 1), icon("last")),
+        button("on", "One frame on (→)", () => core.go(core.index + 1), icon(ICONS.on)),
+        button("last", "Last frame (End)", () => core.go(core.clip.count - 1), icon(ICONS.last)),
         this.loop,
         this.speed),
       this.error);
@@ -497,7 +480,7 @@ class View {
     this.time.max = clipNow.count - 1;
     const title = playing ? "Pause (space)" : "Play (space)";
     put(this.playButton, { title, "aria-label": title });
-    this.playButton.replaceChildren(icon(playing ? "pause" : "play"));
+    this.playButton.replaceChildren(icon(playing ? ICONS.pause : ICONS.play));
     put(this.loop, { "aria-pressed": String(model.get("loop")) });
     this.speed.value = model.get("speed");
     this.scale.value = model.get("scale");

@@ -7,74 +7,7 @@
 
 // ── 1 Elements and numbers ───────────────────────────────────────────────────────────────────────────────────────────
 
-function button(name, title, text, action) {
-  const element = make("button", { type: "button", class: name, title, text });
-  element.addEventListener("click", action);
-  return element;
-}
-
-const floatsOf = (view) => new Float32Array(bytesOf(view).slice().buffer);
-
-async function inflate(packed) {
-  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
-}
-
 // ── 2 Line to Python ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-const COMMAND = 60_000; // ms that a whole dance may take
-
-/** Asks Python one question at a time: commands in their order, and of the poses that come up only the latest. */
-class Line {
-  /** @param patience ms without an answer after which Python counts as gone
-   *  @param onAnswer called with (answer, buffers);  @param onSilence when no answer comes, with the question */
-  constructor(model, patience, onAnswer, onSilence) {
-    Object.assign(this, { model, patience, onAnswer, onSilence, wanted: null, flying: null, serial: 0, alive: null });
-    this.commands = [];
-    this.name = Math.random().toString(36).slice(2, 10); // other browsers may look at the same model
-    this.times = [];
-    model.on("msg:custom", (content, buffers) => {
-      if (!this.flying || content?.answer !== this.flying.ask) return;
-      clearTimeout(this.timer);
-      if (this.flying.what === "step") this.times = [...this.times.slice(-19), performance.now() - this.flying.start];
-      this.flying = null;
-      this.alive = true;
-      this.onAnswer(content, buffers);
-      this.fly();
-    });
-  }
-
-  /** Median of the latest round trips in ms. */
-  get latency() { return [...this.times].sort((a, b) => a - b)[this.times.length >> 1]; }
-
-  ask(question) {
-    this.wanted = question;
-    this.fly();
-  }
-
-  command(question, buffers) {
-    this.commands.push([question, buffers]);
-    this.fly();
-  }
-
-  fly() {
-    if (this.flying && this.alive === false && performance.now() - this.flying.start > 10_000) this.flying = null; // lost
-    if (this.flying || !(this.commands.length || this.wanted)) return;
-    const [question, buffers] = this.commands.shift() ?? [this.wanted, undefined];
-    if (question === this.wanted) this.wanted = null;
-    this.flying = { ask: `${this.name} ${++this.serial}`, what: question.what, start: performance.now() };
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => {
-      this.alive = false;
-      this.onSilence(question);
-    }, question.what === "step" || this.alive === false ? this.patience : COMMAND);
-    try {
-      Promise.resolve(this.model.send({ ...question, ask: this.flying.ask }, undefined, buffers)).catch(() => {});
-    } catch {
-      // No kernel any more; the timer says so.
-    }
-  }
-}
 
 // ── 3 Figure ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
