@@ -1,7 +1,7 @@
 """Every setting of the lab in one frozen dataclass; the command line is generated from it.
 
-A field's metadata holds its help text and the group it belongs to.  A command of ``python -m labutils`` shows the
-groups it needs, so adding a field here is all it takes to add a flag.
+A field's metadata holds its help text, its range, and the group it belongs to.  A command of ``python -m labutils``
+shows the groups it needs, so adding a field here is all it takes to add a flag.
 """
 
 import dataclasses
@@ -13,9 +13,11 @@ from typing import Any, Literal
 
 from labutils.errors import LabError
 
+POSITIVE, NOT_NEGATIVE, PART, RATIO = "(0, inf)", "[0, inf)", "(0, 1]", "[0, 1]"  # ranges: [ and ] hold their end
 
-def _setting(default: Any, group: str, help: str) -> Any:
-    return field(default=default, metadata={"group": group, "help": help})
+
+def _setting(default: Any, group: str, help: str, within: str = "(-inf, inf)") -> Any:
+    return field(default=default, metadata={"group": group, "help": help, "within": within})
 
 
 @dataclass(frozen=True)
@@ -28,62 +30,85 @@ class LabConfig:
 
     # data
     DR: str = _setting("data/dance", "data", "data root: the folder that holds train/, val/ and test/")
-    frame_H: int = _setting(32, "data", "height in pixels to which images are resized, a multiple of 8")
-    frame_W: int = _setting(64, "data", "width in pixels to which images are resized, a multiple of 8")
-    train_vi_len: int = _setting(16, "data", "frames in a training clip: one is given, the others are predicted")
-    val_vi_len: int = _setting(630, "data", "frames of the validation video that are used")
-    partial: float = _setting(1.0, "data", "part of the training frames to use, in (0, 1]")
-    num_workers: int = _setting(0, "data", "processes that decode or render images; 0 means one for each core")
+    frame_H: int = _setting(32, "data", "height in pixels to which images are resized, a multiple of 8", POSITIVE)
+    frame_W: int = _setting(64, "data", "width in pixels to which images are resized, a multiple of 8", POSITIVE)
+    train_vi_len: int = _setting(
+        16, "data", "frames in a training clip: one is given, the others are predicted", "[2, inf)"
+    )
+    val_vi_len: int = _setting(630, "data", "frames of the validation video that are used", "[2, inf)")
+    partial: float = _setting(1.0, "data", "part of the training frames to use, in (0, 1]", PART)
+    num_workers: int = _setting(
+        0, "data", "processes that decode or render images; 0 means one for each core", NOT_NEGATIVE
+    )
 
     # model
     variant: Literal["fast", "course"] = _setting("fast", "model", "the five modules: ours (fast) or the course's own")
-    F_dim: int = _setting(128, "model", "channels of a frame feature (course variant)")
-    L_dim: int = _setting(32, "model", "channels of a pose feature (course variant)")
-    N_dim: int = _setting(12, "model", "channels of the latent z")
-    D_out_dim: int = _setting(192, "model", "channels of the fused feature (course variant)")
-    width: int = _setting(16, "model", "channels of the U-Net's first level (fast variant)")
+    F_dim: int = _setting(128, "model", "channels of a frame feature (course variant)", POSITIVE)
+    L_dim: int = _setting(32, "model", "channels of a pose feature (course variant)", POSITIVE)
+    N_dim: int = _setting(12, "model", "channels of the latent z", POSITIVE)
+    D_out_dim: int = _setting(192, "model", "channels of the fused feature (course variant)", POSITIVE)
+    width: int = _setting(16, "model", "channels of the U-Net's first level (fast variant)", POSITIVE)
 
     # training
     mode: Literal["replay", "clips"] = _setting(
         "replay", "training", "clips: the assignment's 16-frame rollouts; replay: steps from replayed predictions"
     )
-    num_epoch: int = _setting(70, "training", "epochs: passes over the data; with --steps or --minutes, equal parts")
-    steps: int | None = _setting(None, "training", "train for so many steps instead of num_epoch passes over the data")
-    minutes: float | None = _setting(None, "training", "train for this long instead of num_epoch passes over the data")
-    batch_size: int = _setting(2, "training", "clips in a step; replay: batch_size x (train_vi_len - 1) transitions")
+    num_epoch: int = _setting(
+        70, "training", "epochs: passes over the data; with --steps or --minutes, equal parts", POSITIVE
+    )
+    steps: int | None = _setting(
+        None, "training", "train for so many steps instead of num_epoch passes over the data", POSITIVE
+    )
+    minutes: float | None = _setting(
+        None, "training", "train for this long instead of num_epoch passes over the data", POSITIVE
+    )
+    batch_size: int = _setting(
+        2, "training", "clips in a step; replay: batch_size x (train_vi_len - 1) transitions", POSITIVE
+    )
     optim: Literal["Muon", "AdamW", "Adam"] = _setting("Muon", "training", "Muon steps convolutions, AdamW the rest")
-    lr: float = _setting(3e-3, "training", "peak learning rate of Adam and AdamW; Muon uses 10 times as much")
-    warmup: float = _setting(0.02, "training", "part of training in which the learning rate rises from 0")
-    weight_decay: float = _setting(0.2, "training", "decoupled weight decay of Muon and AdamW")
-    grad_clip: float = _setting(1.0, "training", "largest norm of the gradient")
-    ema: float = _setting(0.995, "training", "decay of the averaged weights, which are validated and saved; 0: none")
-    l1: float = _setting(0.1, "training", "weight of the mean absolute error beside the MSE")
-    shift: int = _setting(3, "training", "replay: every second scene is moved by up to so many pixels; 0: none")
+    lr: float = _setting(3e-3, "training", "peak learning rate of Adam and AdamW; Muon uses 10 times as much", POSITIVE)
+    warmup: float = _setting(0.02, "training", "part of training in which the learning rate rises from 0", RATIO)
+    weight_decay: float = _setting(0.2, "training", "decoupled weight decay of Muon and AdamW", NOT_NEGATIVE)
+    grad_clip: float = _setting(1.0, "training", "largest norm of the gradient", POSITIVE)
+    ema: float = _setting(
+        0.995, "training", "decay of the averaged weights, which are validated and saved; 0: none", RATIO
+    )
+    l1: float = _setting(0.1, "training", "weight of the mean absolute error beside the MSE", NOT_NEGATIVE)
+    shift: int = _setting(
+        3, "training", "replay: every second scene is moved by up to so many pixels; 0: none", NOT_NEGATIVE
+    )
     sigma_x: float = _setting(
-        0.3, "training", "std of p(x | z): the weight of KL is beta * 2 sigma_x^2 / (3 H W); beta 1 is the ELBO"
+        0.3,
+        "training",
+        "std of p(x | z): the weight of KL is beta * 2 sigma_x^2 / (3 H W); beta 1 is the ELBO",
+        POSITIVE,
     )
     feedback_grad: bool = _setting(False, "training", "clips mode: let gradients flow through the generated last frame")
     fast_train: bool = _setting(False, "training", "start with fewer data and a larger learning rate")
-    fast_partial: float = _setting(0.4, "training", "fast_train: part of the training frames used at first")
-    fast_train_epoch: int = _setting(5, "training", "fast_train: number of epochs that are trained so")
-    fast_lr: float = _setting(2.0, "training", "fast_train: factor on the learning rate in these epochs")
-    per_save: int = _setting(3, "training", "write last.ckpt every so many epochs")
-    per_val: int = _setting(20, "training", "validate every so many epochs, and at the end")
-    seed: int = _setting(0, "training", "seed of weights, batches and noise")
+    fast_partial: float = _setting(0.4, "training", "fast_train: part of the training frames used at first", PART)
+    fast_train_epoch: int = _setting(5, "training", "fast_train: number of epochs that are trained so", NOT_NEGATIVE)
+    fast_lr: float = _setting(2.0, "training", "fast_train: factor on the learning rate in these epochs", POSITIVE)
+    per_save: int = _setting(3, "training", "write last.ckpt every so many epochs", POSITIVE)
+    per_val: int = _setting(20, "training", "validate every so many epochs, and at the end", POSITIVE)
+    seed: int = _setting(0, "training", "seed of weights, batches and noise", "(-1e12, 1e12)")
     deterministic: bool = _setting(False, "training", "CUDA: only deterministic kernels (slower); the CPU always is")
     compile: bool = _setting(False, "training", "torch.compile the training step; pays on a GPU and in long runs")
 
     # schedules
-    tfr: float = _setting(1.0, "schedules", "teacher-forcing ratio at the start, in [0, 1]")
-    tfr_sde: int = _setting(10, "schedules", "epoch in which the teacher-forcing ratio first decays")
-    tfr_d_step: float = _setting(0.1, "schedules", "what the teacher-forcing ratio loses in each epoch from then on")
-    tfr_floor: float = _setting(0.0, "schedules", "teacher-forcing ratio below which it does not fall")
+    tfr: float = _setting(1.0, "schedules", "teacher-forcing ratio at the start, in [0, 1]", RATIO)
+    tfr_sde: int = _setting(10, "schedules", "epoch in which the teacher-forcing ratio first decays", NOT_NEGATIVE)
+    tfr_d_step: float = _setting(
+        0.1, "schedules", "what the teacher-forcing ratio loses in each epoch from then on", NOT_NEGATIVE
+    )
+    tfr_floor: float = _setting(0.0, "schedules", "teacher-forcing ratio below which it does not fall", RATIO)
     kl_anneal_type: Literal["Cyclical", "Monotonic", "None"] = _setting("None", "schedules", "KL annealing")
-    kl_anneal_cycle: int = _setting(10, "schedules", "number of cycles of cyclical annealing in the whole training")
-    kl_anneal_ratio: float = _setting(1.0, "schedules", "part of a cycle in which beta rises, in (0, 1]")
+    kl_anneal_cycle: int = _setting(
+        10, "schedules", "number of cycles of cyclical annealing in the whole training", POSITIVE
+    )
+    kl_anneal_ratio: float = _setting(1.0, "schedules", "part of a cycle in which beta rises, in (0, 1]", PART)
     kl_anneal_shape: Literal["linear", "cosine", "sigmoid"] = _setting("linear", "schedules", "how beta rises")
-    kl_anneal_start: float = _setting(0.0, "schedules", "beta at the start of a cycle")
-    kl_anneal_stop: float = _setting(1.0, "schedules", "beta at the end of the rise")
+    kl_anneal_start: float = _setting(0.0, "schedules", "beta at the start of a cycle", NOT_NEGATIVE)
+    kl_anneal_stop: float = _setting(1.0, "schedules", "beta at the end of the rise", NOT_NEGATIVE)
 
     # where things go and what they run on
     save_root: str = _setting("outputs", "output", "folder for checkpoints, history, reports and videos")
@@ -93,34 +118,12 @@ class LabConfig:
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
-            choices = typing.get_args(f.type) if typing.get_origin(f.type) is Literal else None
-            value = getattr(self, f.name)
-            if choices and value not in choices:
-                raise LabError(f"--{f.name} is {value!r}; choose one of {', '.join(choices)}")
+            _check(f, getattr(self, f.name))
         for name in ("frame_H", "frame_W"):
-            if getattr(self, name) <= 0 or getattr(self, name) % 8:
-                raise LabError(f"--{name} is {getattr(self, name)}; it must be a positive multiple of 8")
-        for name in ("partial", "fast_partial", "kl_anneal_ratio"):
-            if not 0 < getattr(self, name) <= 1:
-                raise LabError(f"--{name} is {getattr(self, name)}; it must lie in (0, 1]")
-        for name in ("tfr", "tfr_floor", "ema", "warmup"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise LabError(f"--{name} is {getattr(self, name)}; it must lie in [0, 1]")
-        for name in ("train_vi_len", "val_vi_len"):
-            if getattr(self, name) < 2:
-                raise LabError(f"--{name} is {getattr(self, name)}; at least 2: one is given, one predicted")
-        positive = (
-            "F_dim", "L_dim", "N_dim", "D_out_dim", "width", "num_epoch", "batch_size", "lr", "sigma_x", "grad_clip",
-            "kl_anneal_cycle", "per_save", "per_val", "fast_lr",
-        )  # fmt: skip
-        for name in positive:
-            if not getattr(self, name) > 0:
-                raise LabError(f"--{name} is {getattr(self, name)}; it must be greater than 0")
-        if not 0 <= self.shift < min(self.frame_H, self.frame_W):
-            raise LabError(f"--shift is {self.shift}; it must be at least 0 and smaller than a frame")
-        for name in ("steps", "minutes"):
-            if getattr(self, name) is not None and not getattr(self, name) > 0:
-                raise LabError(f"--{name} is {getattr(self, name)}; it must be greater than 0")
+            if getattr(self, name) % 8:
+                raise LabError(f"--{name} is {getattr(self, name)}; it must be a multiple of 8")
+        if self.shift >= min(self.frame_H, self.frame_W):
+            raise LabError(f"--shift is {self.shift}; it must be smaller than a frame")
         if self.steps is not None and self.minutes is not None:
             raise LabError(f"--steps {self.steps} and --minutes {self.minutes:g} are both given; choose one")
 
@@ -137,6 +140,33 @@ class LabConfig:
         """The inverse of ``to_dict``; settings this version does not know are left out."""
         known = {f.name for f in dataclasses.fields(cls)}
         return cls(**{k: v for k, v in values.items() if k in known})
+
+
+def _check(f: "dataclasses.Field[Any]", value: Any) -> None:
+    """Nothing where a setting has a value of its type, in its range.
+
+    Raises:
+        LabError: it has not; NaN lies in no range.
+    """
+    kinds = typing.get_args(f.type) if isinstance(f.type, types.UnionType) else (f.type,)
+    if typing.get_origin(f.type) is Literal:
+        if value not in typing.get_args(f.type):
+            raise LabError(f"--{f.name} is {value!r}; choose one of {', '.join(typing.get_args(f.type))}")
+        return
+    if value is None and types.NoneType in kinds:
+        return
+    if type(value) not in kinds and not (float in kinds and type(value) is int):
+        raise LabError(f"--{f.name} is {value!r}; it must be of type {kinds[0].__name__}")
+    within = f.metadata["within"]
+    if isinstance(value, (int, float)) and not _inside(value, within):
+        text = {"(0, inf)": "be greater than 0", "[0, inf)": "be at least 0"}.get(within, f"lie in {within}")
+        raise LabError(f"--{f.name} is {value}; it must {text}")
+
+
+def _inside(value: float, within: str) -> bool:
+    low, high = map(float, within[1:-1].split(","))
+    above = value >= low if within[0] == "[" else value > low
+    return above and (value <= high if within[-1] == "]" else value < high)
 
 
 def budget(changes: dict[str, Any]) -> dict[str, Any]:
@@ -184,37 +214,3 @@ def default_profile() -> Profile:
     if name not in PROFILES:
         raise LabError(f"LAB_PROFILE is {name!r}; choose one of {', '.join(PROFILES)}")
     return PROFILES[name]
-
-
-def add_flags(parser: Any, groups: tuple[str, ...], defaults: LabConfig | None = None) -> None:
-    """Give an ``argparse`` parser one flag for each field of ``LabConfig`` in ``groups``.
-
-    A flag that is not given is absent from the parsed namespace, so that a profile or a checkpoint may decide it.
-    """
-    import argparse
-
-    defaults = defaults or LabConfig()
-    for group in groups:
-        section = parser.add_argument_group(group)
-        for f in dataclasses.fields(LabConfig):
-            if f.metadata["group"] != group:
-                continue
-            text = f"{f.metadata['help']} (default: {getattr(defaults, f.name)})".replace("%", "%%")
-            kind = f.type
-            if isinstance(kind, types.UnionType):
-                kind = typing.get_args(kind)[0]
-            options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": text}
-            if kind is bool:
-                options["action"] = argparse.BooleanOptionalAction
-            elif typing.get_origin(kind) is Literal:
-                options["choices"] = typing.get_args(kind)
-            else:
-                options["type"] = kind
-                options["metavar"] = {int: "N", float: "X", str: "S" if f.name == "device" else "PATH"}[kind]
-            section.add_argument(f"--{f.name}", **options)
-
-
-def flags_given(namespace: Any) -> dict[str, Any]:
-    """The settings of ``LabConfig`` among the parsed flags."""
-    known = {f.name for f in dataclasses.fields(LabConfig)}
-    return {k: v for k, v in vars(namespace).items() if k in known}

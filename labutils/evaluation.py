@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from labutils.errors import LabError
 from labutils.images import Video, atomic_file, to_float, to_uint8
-from labutils.metrics import BASELINES, baselines, grade, need_truth, psnr, ssim
+from labutils.metrics import BASELINES, baselines, grade, need_truth, psnr, shortfall, ssim
 from labutils.model import evaluating
 
 # -------------------------------------------------------------------------------------------------------- prediction
@@ -169,8 +169,11 @@ class Report:
         return "\n".join(lines + self.baseline_lines())
 
     def baseline_lines(self) -> list[str]:
-        """One line for each baseline: its mean PSNR and what it is."""
-        return [f"Baseline {value:.2f} dB: {BASELINES[name]}" for name, value in self.baselines.items()]
+        """One line for each baseline: its mean PSNR and what it is; and a warning where one is better."""
+        lines = [f"Baseline {value:.2f} dB: {BASELINES[name]}" for name, value in self.baselines.items()]
+        if self.average is not None and (short := shortfall(self.average, self.baselines)):
+            lines.append(f"The model has learned too little: {short}. Train it for longer: --steps or --minutes")
+        return lines
 
 
 def _mean(curves: Sequence[np.ndarray | None]) -> float | None:
@@ -193,46 +196,3 @@ def evaluate(
             sequence.baselines = baselines(video, mean_frame)
         report.sequences.append(sequence)
     return report
-
-
-# -------------------------------------------------------------------------------------------------------- submission
-
-
-def write_submission(path: str | Path, predictions: Sequence[np.ndarray]) -> Path:
-    """Write ``submission.csv`` of the later editions: header ``id,0,1,...,6143``, then one row for each frame.
-
-    A row holds the frame's number (from 0, counted through all sequences) and its values 0..255, channel first.
-
-    Args:
-        predictions: uint8 (T, H, W, 3) for each sequence, in order.
-    """
-    if not predictions:
-        raise LabError("write_submission: there are no predictions")
-    for p in predictions:
-        if p.dtype != np.uint8 or p.ndim != 4 or p.shape[-1] != 3 or p.shape[1:] != predictions[0].shape[1:]:
-            raise LabError(f"write_submission: got {p.dtype} {p.shape}; expected uint8 (T, H, W, 3) of one size")
-    # every value as ",123", padded with zero bytes that are then dropped: 100 times as fast as formatting numbers
-    cells = np.array([f",{v}".encode() for v in range(256)], dtype="S4").view(np.uint8).reshape(256, 4)
-    number = 0
-    with atomic_file(path) as file:
-        file.write(f"id,{','.join(map(str, range(predictions[0][0].size)))}\n".encode())
-        for prediction in predictions:
-            rows = np.moveaxis(prediction, -1, 1).reshape(len(prediction), -1)  # (T, 3 H W)
-            for row in cells[rows].reshape(len(rows), -1):
-                file.write(b"%d" % number + row[row > 0].tobytes() + b"\n")
-                number += 1
-    return Path(path)
-
-
-def read_submission(path: str | Path, height: int = 32, width: int = 64) -> np.ndarray:
-    """Read ``submission.csv`` -> uint8 (N, height, width, 3); ``LabError`` where it is none of this frame size."""
-    try:
-        table = np.loadtxt(path, dtype=np.int32, delimiter=",", skiprows=1, ndmin=2)  # (N, 1 + 3 H W)
-    except (OSError, ValueError) as error:
-        raise LabError(f"{path} cannot be read as a submission ({error})") from error
-    if table.shape[1] != 1 + 3 * height * width or not len(table):
-        raise LabError(f"{path} has {table.shape[1]} columns and {len(table)} rows, not 1 + 3*{height}*{width} columns")
-    ids, values = table[:, 0], table[:, 1:]
-    if (ids != np.arange(len(ids))).any() or values.min() < 0 or values.max() > 255:
-        raise LabError(f"{path}: the column id must count 0, 1, 2 ... and all values must lie in 0..255")
-    return np.moveaxis(values.astype(np.uint8).reshape(-1, 3, height, width), 1, -1)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from labutils.training import Row, Trainer
 
 T = TypeVar("T")
-BASE_MINUTES = {"smoke": 0.05, "quick": 1.0, "full": 3.0}  # how long the model trains that most notebooks share
+BASE_STEPS = {"smoke": 40, "quick": 800, "full": 8000}  # of the model that most notebooks share
 PLACES = ("save_root", "ckpt_path", "num_workers", "quiet")  # settings that do not change what is learned
 
 _began = time.perf_counter()
@@ -160,7 +160,7 @@ def data_root() -> Path:
         if not root.is_dir():
             raise LabError(f"LAB_DATA is {root}, which is not a folder; name one in the layout of data/README.md")
         return root
-    from labutils.dance.stage import make_data
+    from labutils.dance import make_data
 
     p = profile()
     root = home() / "data" / f"dance-{p.name}"
@@ -218,20 +218,20 @@ def trained(name: str = "base", callbacks: Sequence[Any] = (), fresh: bool = Fal
         name: of the model's folder in ``outputs()``.  "base" is the model that most notebooks share.
         callbacks: for training, besides a progress line.
         fresh: train again.
-        changes: settings of ``LabConfig``; without ``minutes`` and ``num_epoch``, it trains for ``BASE_MINUTES``.
+        changes: settings of ``LabConfig``; without a budget among them, it trains for ``BASE_STEPS``.
 
     An interrupted training is taken up again where its last checkpoint lies.
     """
     import torch
 
+    from labutils.checkpoint import load_model, read_history
     from labutils.distributed import Ranks
-    from labutils.model import ConditionalVAE, load_model
-    from labutils.training import fit, read_history
+    from labutils.metrics import baselines, mean_training_frame, shortfall
+    from labutils.model import ConditionalVAE
+    from labutils.training import fit
 
-    if "num_epoch" in changes:
-        changes = {"minutes": None} | changes
-    elif "minutes" not in changes:
-        changes = {"minutes": BASE_MINUTES[profile().name]} | changes
+    if not {"steps", "minutes", "num_epoch"} & set(changes):
+        changes = {"steps": BASE_STEPS[profile().name], **changes}
     cfg = config(**changes)
     told = {k: v for k, v in cfg.to_dict().items() if k not in PLACES}
     told["DR"] = Path(cfg.DR).name if is_synthetic() else cfg.DR  # the project's folder may be moved
@@ -251,8 +251,13 @@ def trained(name: str = "base", callbacks: Sequence[Any] = (), fresh: bool = Fal
                 resume if resume.is_file() else None, Ranks(device=device()),
             )  # fmt: skip
             unfinished.replace(folder)
-    model = load_model(folder / "last.ckpt", device())
-    return Trained(model, read_history(folder / "history.csv"), folder)
+    found = Trained(load_model(folder / "last.ckpt", device()), read_history(folder / "history.csv"), folder)
+    train, val = videos(**changes)
+    rivals = {key: float(value.mean()) for key, value in baselines(val, mean_training_frame(train)).items()}
+    if short := shortfall(found.val_psnr, rivals):
+        print(f"The model {name} has learned too little: {short}. Train it again for longer, for instance")
+        print(f"    lab.trained({name!r}, fresh=True, steps={4 * len(found.history)})")
+    return found
 
 
 class Progress:

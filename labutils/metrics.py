@@ -5,6 +5,7 @@ frames 2..T, since the first one is given; predictions are clipped to [0, 1].
 """
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -129,6 +130,20 @@ def baselines(video: Video, mean_frame: np.ndarray | None = None) -> dict[str, n
         mean_frame = np.rint(mean_frame).astype(np.uint8)
         result["mean_frame"] = psnr(np.broadcast_to(mean_frame, truth.shape), truth)
     return result | {"copy_previous": psnr(video.frames[:-1], truth)}
+
+
+def shortfall(average: float, rivals: Mapping[str, float]) -> str:
+    """What to say of a prediction that is worse than a baseline; empty where it is better than all of them.
+
+    Args:
+        average: mean PSNR of the prediction in dB.
+        rivals: name -> mean PSNR of a baseline in dB.  ``copy_previous``, which sees the truth, is no rival.
+    """
+    above = {name: value for name, value in rivals.items() if value > average and name != "copy_previous"}
+    if not above:
+        return ""
+    best = max(above, key=lambda name: above[name])
+    return f"{average:.2f} dB is less than the baseline {BASELINES[best]!r} reaches, {above[best]:.2f} dB"
 
 
 def need_truth(video: Video) -> None:

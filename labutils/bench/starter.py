@@ -1,4 +1,4 @@
-"""The way of training of the course's skeleton, as the yardstick of ``benchmark``: written from its facts, not copied.
+"""The way of training of the course's starter code, as the yardstick of the benchmark: written from its facts.
 
 What makes it slow is kept: both images of a frame are decoded and resized at every access, clips are fixed windows in
 batches of 2, every encoder sees one frame at a time (a true frame that is fed on is encoded twice), and step t waits
@@ -7,8 +7,8 @@ for step t-1.  Nothing detaches a generated frame that is fed on.
     loss = sum over t of MSE(x̂_t, x_t) + beta * KL_t / batch size,   KL_t summed over batch and latent
 
 Divided by the T-1 predicted frames that is the loss of ``training.Objective`` under ``same_mathematics``; Adam does not
-notice a constant factor.  One point needs care: the skeleton's BatchNorm takes its statistics from one frame of each
-clip, an encoder that sees all frames at once would take them from all.  ``FrameByFrame`` keeps them apart.
+notice a constant factor.  One point needs care: the starter code's BatchNorm takes its statistics from one frame of
+each clip, an encoder that sees all frames at once would take them from all.  ``FrameByFrame`` keeps them apart.
 """
 
 import math
@@ -80,8 +80,8 @@ def training_step(
     return torch.stack([loss, mse, kl]).detach()
 
 
-class Skeleton:
-    """Trains as the skeleton does: Adam, MultiStepLR, schedules that follow the epoch, one coin for a whole batch."""
+class StarterCode:
+    """Trains as the course does: Adam, MultiStepLR, schedules that follow the epoch, one coin for a whole batch."""
 
     def __init__(self, model: ConditionalVAE, cfg: LabConfig, device: torch.device):
         self.model, self.cfg, self.device = model.to(device).train(), cfg, device
@@ -111,7 +111,7 @@ class Skeleton:
 
 
 class FrameByFrame(nn.Module):
-    """In training, encodes frames of ``batch`` clips, (batch * k, 3, H, W), one of each clip at a time."""
+    """In training, encodes frames of ``batch`` clips, (k * batch, 3, H, W), one of each clip at a time."""
 
     def __init__(self, encoder: nn.Module, batch: int):
         super().__init__()
@@ -120,12 +120,12 @@ class FrameByFrame(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         if not self.training:
             return self.encoder(images)
-        clips = images.unflatten(0, (self.batch, -1))  # (batch, k, 3, H, W)
-        return torch.stack([self.encoder(x) for x in clips.unbind(1)], dim=1).flatten(0, 1)
+        moments = images.unflatten(0, (-1, self.batch))  # (k, batch, 3, H, W): time comes first
+        return torch.cat([self.encoder(x) for x in moments])
 
 
 def same_mathematics(cfg: LabConfig) -> dict[str, Any]:
-    """Settings with which ``Trainer`` computes what the skeleton does; its label encoder needs ``FrameByFrame`` too."""
+    """Settings with which ``Trainer`` computes the same; its label encoder needs ``FrameByFrame`` too."""
     return dict(
         variant="course", mode="clips", optim="Adam", lr=1e-3, warmup=0.0, l1=0.0, grad_clip=1e9, ema=0.0,
         feedback_grad=True, sigma_x=math.sqrt(3 * cfg.frame_H * cfg.frame_W / 2),  # so that KL has the weight beta

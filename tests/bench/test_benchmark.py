@@ -1,4 +1,4 @@
-"""The benchmark: the skeleton's mathematics against ours, counted operations, and the whole command."""
+"""The benchmark: the starter code's mathematics against ours, counted operations, and the whole command."""
 
 import copy
 import json
@@ -7,12 +7,14 @@ import pytest
 import torch
 
 from labutils.__main__ import main
-from labutils.bench.benchmark import TINY, count_flop, figure, summarize, table
-from labutils.bench.starter import FixedClips, FrameByFrame, Skeleton, same_mathematics, training_step
+from labutils.bench.measure import TINY
+from labutils.bench.report import figure, summarize, table
+from labutils.bench.starter import FixedClips, FrameByFrame, StarterCode, same_mathematics, training_step
 from labutils.config import LabConfig
 from labutils.dataset import load_split
 from labutils.errors import LabError
 from labutils.model import ConditionalVAE
+from labutils.modules import count_flop
 from labutils.training import Trainer
 
 SMALL = {**TINY, "frame_H": 16, "frame_W": 24, "train_vi_len": 4, "batch_size": 2, "quiet": True}
@@ -22,11 +24,11 @@ SMALL = {**TINY, "frame_H": 16, "frame_W": 24, "train_vi_len": 4, "batch_size": 
 
 
 def both_ways(dance, tfr, beta, eps=1e-8, steps=3, **changes):
-    """(loss, mse, kl) of the skeleton's step and of ``Trainer`` for the same weights, batches, noise: (steps, 3) each.
+    """(loss, mse, kl) of both for the same weights, batches and noise: the starter code's and ours, (steps, 3) each.
 
-    ``eps`` is that of our Adam; the skeleton's, whose loss is T-1 times as large, is T-1 times as large.
+    ``eps`` is that of our Adam; the starter code's, whose loss is T-1 times as large, is T-1 times as large.
     """
-    cfg = LabConfig(DR=str(dance), minutes=1e6, **SMALL)  # so long that the learning rate stays
+    cfg = LabConfig(DR=str(dance), steps=10**7, **SMALL)  # so long that the learning rate stays
     cfg = cfg.replace(**{**same_mathematics(cfg), **changes})
     torch.manual_seed(0)
     ours = ConditionalVAE(cfg)
@@ -39,11 +41,10 @@ def both_ways(dance, tfr, beta, eps=1e-8, steps=3, **changes):
     optimizer = torch.optim.Adam(theirs.parameters(), lr=1e-3, eps=eps * predicted)
     expected, found = [], []
     for _ in range(steps):
-        frames, _, labels, noise, teacher, *_ = trainer._draw_clips(tfr)  # _step draws the same ones again
-        expected.append(training_step(theirs, optimizer, frames, labels, bool(teacher.all()), beta, noise) / predicted)
-        assert trainer._set_learning_rate() == pytest.approx(1e-3)
-        found.append(trainer._step(beta, tfr))
-        trainer.budget.step += 1
+        b = trainer.batches.draw(trainer.budget.step, 96, tfr)  # the step draws the same ones again
+        forced = bool(b.teacher.all())
+        expected.append(training_step(theirs, optimizer, b.frames, b.labels, forced, beta, b.eps) / predicted)
+        found.append(trainer.step(beta, tfr))
     return torch.stack(expected), torch.stack(found)
 
 
@@ -57,7 +58,7 @@ def float64(monkeypatch):
 
 
 @pytest.mark.parametrize(("tfr", "beta"), [(0.0, 0.0), (0.0, 1e-3), (1.0, 1.0)])
-def test_our_trainer_computes_what_the_skeleton_does(dance, tfr, beta, float64):
+def test_our_trainer_computes_what_the_starter_code_does(dance, tfr, beta, float64):
     expected, found = both_ways(dance, tfr, beta)
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=0)
     assert found[-1, 0] < found[0, 0], "it learns"
@@ -81,7 +82,7 @@ def test_statistics_over_all_frames_are_other_mathematics(dance, float64, monkey
     assert ((found - expected).abs() / expected).max() > 1e-7
 
 
-# ----------------------------------------------------------------------------------------------- the skeleton's loop
+# ------------------------------------------------------------------------------------------- the starter code's loop
 
 
 def test_fixed_clips_decode_what_the_cache_holds(dance):
@@ -93,14 +94,14 @@ def test_fixed_clips_decode_what_the_cache_holds(dance):
 
 
 @pytest.mark.filterwarnings("ignore:Detected call of")
-def test_skeleton_drops_the_remainder_and_goes_on_to_the_next_epoch(dance):
+def test_starter_code_drops_the_remainder_and_goes_on_to_the_next_epoch(dance):
     cfg = LabConfig(DR=str(dance), **{**SMALL, "train_vi_len": 30})  # 3 clips: one batch, and one clip is left over
-    skeleton = Skeleton(ConditionalVAE(cfg), cfg, torch.device("cpu"))
-    first, again = skeleton.draw()[0], skeleton.draw()[0]
-    assert skeleton.epoch == 1 and torch.equal(first, again)
+    starter = StarterCode(ConditionalVAE(cfg), cfg, torch.device("cpu"))
+    first, again = starter.draw()[0], starter.draw()[0]
+    assert starter.epoch == 1 and torch.equal(first, again)
 
 
-def test_skeleton_needs_a_batch_of_clips(dance):
+def test_starter_code_needs_a_batch_of_clips(dance):
     with pytest.raises(LabError, match="1 clips of 60 frames; a batch needs 2"):
         FixedClips(LabConfig(DR=str(dance), **{**SMALL, "train_vi_len": 60}))
 
@@ -134,17 +135,17 @@ def test_quick_bench_measures_everything(quick):
     results = json.loads((quick / "bench.json").read_text())
     assert results["complete"] and results["frames"] == {"train": 96, "val": 30, "0": 30, "1": 30}
     summary = results["summary"]
-    ways = ["skeleton, own", "skeleton, true", "course, own", "course, true", "fast, replay"]
+    ways = ["starter, own", "starter, true", "course, own", "course, true", "fast, replay"]
     assert list(summary["speed"]) == ways
     for way, values in summary["speed"].items():
         assert values["frames_per_s"] > 0 and values["memory_mb"] > 100 and values["tflop_per_s"] > 0, way
         assert 0 < values["wait_share"] < 1, way
         assert values["wait_s"] + values["compute_s"] == pytest.approx(values["step_s"])
-        assert values["ratio"] == pytest.approx(1) or not way.startswith("skeleton")
+        assert values["ratio"] == pytest.approx(1) or not way.startswith("starter")
     flop = {way: values["gflop_per_frame"] for way, values in summary["speed"].items()}
-    assert flop["course, own"] == pytest.approx(flop["skeleton, own"], rel=0.01), "the same mathematics"
-    assert flop["course, true"] < flop["skeleton, true"], "a true frame is encoded once, not twice"
-    assert set(summary["learn"]) == {"fast, 0.6 s", "skeleton, 0.6 s"}
+    assert flop["course, own"] == pytest.approx(flop["starter, own"], rel=0.01), "the same mathematics"
+    assert flop["course, true"] < flop["starter, true"], "a true frame is encoded once, not twice"
+    assert set(summary["learn"]) == {"fast, 0.6 s", "starter, 0.6 s"}
     for row in results["learn"]:
         assert row["steps"] > 0 and row["trained_s"] >= 0.6 and 0 < row["psnr"] < 60
         assert row["curve"][-1] == [row["trained_s"], row["psnr"]]
@@ -164,7 +165,7 @@ def test_report_of_a_run_that_was_stopped_says_so(quick):
     results.update(complete=False, growth=[], learn=[], start=[], speed=results["speed"][:1])
     results["summary"] = summarize(results)
     text = table(results)
-    assert "Not complete" in text and "skeleton, own" in text and "Rollout" not in text
+    assert "Not complete" in text and "starter, own" in text and "Rollout" not in text
     figure(results)
 
 
@@ -175,6 +176,6 @@ def test_bad_flags_are_refused(flags, tmp_path, capsys):
 
 
 def test_a_case_that_fails_is_named(dance, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr("labutils.bench.benchmark._plan", lambda *args: iter([dict(case="speed", way="nonsense")]))
+    monkeypatch.setattr("labutils.bench.commands.plan", lambda *args: iter([dict(case="speed", way="nonsense")]))
     assert main(["bench", "--quick", "--DR", str(dance), "--out", str(tmp_path), "--device", "cpu"]) == 2
     assert "the case speed of nonsense ended with code" in capfd.readouterr().err

@@ -1,0 +1,447 @@
+"""The learner's commands: make data, train, validate, test, and all of it in one go.
+
+Each command is a function ``NAME_arguments`` that gives a parser its flags, and a function ``NAME`` that runs it.  What
+a command prints and writes stands in its ``--help``; the flags are the fields of ``LabConfig``.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import os
+import sys
+import time
+import types
+import typing
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from labutils.config import PROFILES, LabConfig, Profile, default_profile
+from labutils.errors import LabError
+
+if TYPE_CHECKING:  # a command imports what it needs when it runs, so that --help is there at once
+    import numpy as np
+
+    from labutils.distributed import Ranks
+    from labutils.evaluation import Report
+    from labutils.images import Video
+    from labutils.training import Callback
+
+PROG = "python -m labutils"
+GROUPS = ("data", "model", "training", "schedules", "output")
+# what one run writes
+RESULTS = ("history.csv", "last.ckpt", "best.ckpt", "losses.png", "teacher_forcing.png", "val", "test", "index.html")
+
+
+# --------------------------------------------------------------------------------------------------------- make-data
+
+
+def make_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """make a synthetic dance in the course's folder layout"""
+    parser.description = """
+Render a synthetic dance: a jointed figure in a lit room and its pose images, in the course's folder layout, with the
+true test frames and the hidden factor (the room light) beside them. The same seed gives the same bytes.
+
+example:  python -m labutils make-data --out data/dance --profile quick
+writes:   DIR/train, DIR/val, DIR/test (PNG images, light*.csv)"""
+    size = PROFILES["quick"]
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to make")
+    parser.add_argument("--profile", choices=PROFILES, default="quick", help="use the sizes of this profile (quick)")
+    parser.add_argument("--train", type=int, metavar="N", help=f"training frames (quick: {size.train_frames})")
+    parser.add_argument("--val", type=int, metavar="N", help=f"validation frames (quick: {size.val_frames})")
+    parser.add_argument("--test_sequences", type=int, metavar="N", help=f"sequences (quick: {size.test_sequences})")
+    parser.add_argument("--test_frames", type=int, metavar="N", help=f"frames of each (quick: {size.test_frames})")
+    parser.add_argument("--height", type=int, default=32, metavar="N", help="height in pixels (%(default)s)")
+    parser.add_argument("--width", type=int, default=64, metavar="N", help="width in pixels (%(default)s)")
+    parser.add_argument("--supersample", type=int, default=3, metavar="N", help="render N times as large (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the dance (%(default)s)")
+    _flags(parser, "num_workers", "quiet")
+
+
+def make_data(args: argparse.Namespace) -> None:
+    from labutils import dance
+
+    profile = PROFILES[args.profile]
+    sizes = dict(
+        train=profile.train_frames if args.train is None else args.train,
+        val=profile.val_frames if args.val is None else args.val,
+        test_sequences=profile.test_sequences if args.test_sequences is None else args.test_sequences,
+        test_frames=profile.test_frames if args.test_frames is None else args.test_frames,
+        height=args.height,
+        width=args.width,
+        supersample=args.supersample,
+    )
+    cfg = _config(args)
+    out = dance.make_data(args.out, **sizes, seed=args.seed, workers=cfg.num_workers, progress=not cfg.quiet)
+    print(f"{out}: {_sizes(sizes)}")
+
+
+def _sizes(sizes: dict[str, int]) -> str:
+    text = "{train} training and {val} validation frames, {test_sequences} test sequences of {test_frames}"
+    return text.format(**sizes)
+
+
+# ------------------------------------------------------------------------------------------------------------- stats
+
+
+def stats_arguments(parser: argparse.ArgumentParser) -> None:
+    """compare data sets by their statistics"""
+    parser.description = """
+Print what makes a data set easy or hard, one column for each --DR: the PSNR of copying the first frame, of copying
+the last frame and of the mean frame, and how much of the picture the person covers.
+
+example:  python -m labutils stats --DR data/dance --DR data/course
+writes:   nothing"""
+    parser.add_argument(
+        "--DR", action="append", required=True, metavar="PATH", help="data root; give several to compare"
+    )
+
+
+def stats(args: argparse.Namespace) -> None:
+    from labutils import dance
+
+    dance.print_stats(args.DR)
+
+
+# ------------------------------------------------------------------------------------------------------------- train
+
+
+def train_arguments(parser: argparse.ArgumentParser) -> None:
+    """train the conditional VAE"""
+    parser.description = """
+Train on DR/train and validate on DR/val now and then. Ctrl-C stops and keeps last.ckpt.
+--ckpt_path goes on with a run, with its settings where no flag says otherwise (the course's checkpoints too).
+Results of another run that lie in save_root are moved to save_root/previous-1, previous-2 ...: nothing is lost.
+
+example:  python -m labutils train --DR data/dance --save_root ckpts --fast_train
+          python -m labutils train --DR data/dance --save_root ckpts --steps 1200
+          python -m labutils train --ckpt_path ckpts/last.ckpt --num_epoch 100
+          torchrun --nproc-per-node 4 -m labutils train --DR data/dance --save_root ckpts
+writes:   save_root/history.csv, last.ckpt (to go on from), best.ckpt (best on validation), losses.png,
+          teacher_forcing.png"""
+    _flags(parser, *_settings_of(*GROUPS), save_root="where to write (default: the checkpoint's folder, else outputs)")
+
+
+def train(args: argparse.Namespace) -> None:
+    train_model(_config(args, resume=True))
+
+
+def train_model(cfg: LabConfig, callbacks: "Sequence[Callback] | None" = None) -> None:
+    """What ``train`` does, in one process or, under torchrun, in several.
+
+    Args:
+        callbacks: of ``training.fit``; default: a progress bar, unless ``cfg.quiet``.
+    """
+    from labutils.distributed import ranks
+
+    with ranks(cfg.device) as here:
+        _train_on(here, cfg, callbacks)
+
+
+def _train_on(ranks: "Ranks", cfg: LabConfig, callbacks: "Sequence[Callback] | None") -> None:
+    import torch
+
+    from labutils import show
+    from labutils.dataset import load_split
+    from labutils.model import ConditionalVAE
+    from labutils.training import Budget, ProgressBar, fit
+
+    data = load_split(cfg.DR, "train", cfg)
+    val = load_split(cfg.DR, "val", cfg) if (Path(cfg.DR) / "val").is_dir() else None
+    torch.manual_seed(cfg.seed)
+    model = ConditionalVAE(cfg)
+    save_root = Path(cfg.save_root)
+    if ranks.first:
+        if not (cfg.ckpt_path and Path(cfg.ckpt_path).resolve().parent == save_root.resolve()):
+            _set_aside(save_root)
+        times = f"{ranks.world} x " if ranks.world > 1 else ""
+        print(
+            f"Training on {len(data.labels)} frames of {cfg.DR}, {Budget(cfg, len(data.labels))} on {times}"
+            f"{ranks.device.type}: variant {cfg.variant}, {model.num_parameters():,} parameters"
+        )
+        if val is None:
+            print(f"{Path(cfg.DR) / 'val'} is missing: training without validation")
+        if cfg.ckpt_path:
+            print(f"Going on from {cfg.ckpt_path}")
+        sys.stdout.flush()
+    if callbacks is None:
+        callbacks = [] if cfg.quiet else [ProgressBar()]
+    try:
+        history = fit(model, data, val, cfg, callbacks, cfg.ckpt_path, ranks)
+    except KeyboardInterrupt:
+        if ranks.first and (save_root / "last.ckpt").is_file():
+            print(f"\nStopped; go on with: {PROG} train --ckpt_path {save_root / 'last.ckpt'}", file=sys.stderr)
+        raise
+    if ranks.first:
+        show.save(show.loss_curves(history), save_root / "losses.png")
+        show.save(show.tfr_and_loss(history), save_root / "teacher_forcing.png")
+        written = [name for name in RESULTS if (save_root / name).is_file()]
+        print(f"Wrote {', '.join(written)} in {save_root}")
+
+
+def _set_aside(save_root: Path) -> None:
+    """Move the results of an earlier run to the first free save_root/previous-N, so that a new run loses nothing."""
+    old = [save_root / name for name in RESULTS if (save_root / name).exists()]
+    if not any(path.is_file() for path in old):  # folders that a test of a foreign checkpoint left are no run
+        return
+    number = 1
+    while (save_root / f"previous-{number}").exists():
+        number += 1
+    home = save_root / f"previous-{number}"
+    home.mkdir()
+    for path in old:
+        path.rename(home / path.name)
+    print(f"Moved the earlier run in {save_root} to {home}")
+
+
+# ------------------------------------------------------------------------------------------------- validate and test
+
+
+def validate_arguments(parser: argparse.ArgumentParser) -> None:
+    """predict the validation video from its first frame and measure PSNR and SSIM"""
+    parser.description = """
+Predict the validation video in one autoregressive rollout: the first frame is given, every z is drawn from the prior,
+and each predicted frame is fed back. Prints mean PSNR and SSIM beside three baselines: copying the first frame, the
+mean training frame, and (unfair: it sees true frames) copying the last true frame.
+
+example:  python -m labutils validate --DR data/dance --ckpt_path ckpts/best.ckpt --save_root ckpts
+writes:   save_root/val/psnr.json, val/psnr.png (PSNR of each frame), val/prediction.gif (prediction | truth | pose)"""
+    _flags(
+        parser, "DR", "val_vi_len", "num_workers", "seed", "save_root", "ckpt_path", "device", "quiet",
+        DR="data root (default: as in training)",
+        seed="seed of the latents that are drawn from the prior (default: as in training)",
+        save_root="where to write (default: the checkpoint's folder, else outputs)",
+        ckpt_path="checkpoint, ours or the course's (default: best.ckpt in save_root)",
+        val_vi_len="frames of the validation video that are used (default: as in training)",
+    )  # fmt: skip
+
+
+def validate(args: argparse.Namespace) -> None:
+    validate_model(_config(args, checkpoint=True))
+
+
+def validate_model(cfg: LabConfig) -> "tuple[Report, Video]":
+    """What ``validate`` does with the checkpoint of ``cfg``; returns the report and the validation video."""
+    from labutils import show
+    from labutils.dataset import load_split
+
+    val = load_split(cfg.DR, "val", cfg)
+    out, report = _evaluate(cfg, "val", [val])
+    (sequence,) = report.sequences
+    show.save(show.psnr_per_frame({"prediction": sequence.psnr}, sequence.baselines), out / "psnr.png")
+    show.write_gif(out / "prediction.gif", _panels(sequence.prediction, val))
+    title = f"Validation, {len(sequence.psnr)} predicted frames: PSNR {report.average:.2f} dB, SSIM {report.ssim:.3f}"
+    lines = [title, *report.baseline_lines(), f"Wrote psnr.json, psnr.png and prediction.gif in {out}"]
+    print("\n".join(lines))
+    return report, val
+
+
+def test_arguments(parser: argparse.ArgumentParser) -> None:
+    """predict all test sequences, print the assignment's table and the grade"""
+    parser.description = """
+Predict every sequence of DR/test from its first frame and its pose images, and score those whose true frames are known
+(test/test_gt or Demo_Test/GT{k}.csv). Sequences are counted from 1 in the table; files keep the folder's number k.
+
+example:  python -m labutils test --DR data/dance --ckpt_path ckpts/best.ckpt --save_root ckpts --submission
+writes:   save_root/test/psnr.json, test/seq{k}.gif, with --submission test/submission.csv (one row a frame)"""
+    _flags(
+        parser, "DR", "num_workers", "seed", "save_root", "ckpt_path", "device", "quiet",
+        DR="data root (default: as in training)",
+        seed="seed of the latents that are drawn from the prior (default: as in training)",
+        save_root="where to write (default: the checkpoint's folder, else outputs)",
+        ckpt_path="checkpoint, ours or the course's (default: best.ckpt in save_root)",
+    )  # fmt: skip
+    parser.add_argument("--submission", action="store_true", help="write submission.csv, as later editions ask for it")
+
+
+def test(args: argparse.Namespace) -> None:
+    test_model(_config(args, checkpoint=True), args.submission)
+
+
+def test_model(cfg: LabConfig, submission: bool = False) -> "tuple[Report, list[Video]]":
+    """What ``test`` does with the checkpoint of ``cfg``; returns the report and the test videos."""
+    from labutils import show
+    from labutils.dataset import load_test
+    from labutils.submission import write_submission
+
+    videos = load_test(cfg.DR, cfg)
+    out, report = _evaluate(cfg, "test", videos)
+    written = ["psnr.json"]
+    for video, sequence in zip(videos, report.sequences, strict=True):
+        written.append(f"seq{video.name}.gif")
+        show.write_gif(out / written[-1], _panels(sequence.prediction, video))
+    if submission:
+        written.append("submission.csv")
+        write_submission(out / "submission.csv", [sequence.prediction for sequence in report.sequences])
+    print("\n".join([report.table(), f"Wrote {', '.join(written)} in {out}"]))
+    return report, videos
+
+
+def _evaluate(cfg: LabConfig, name: str, videos: "Sequence[Video]") -> "tuple[Path, Report]":
+    """Predict and score videos; their report, written as psnr.json to the folder ``name`` of save_root."""
+    from labutils.checkpoint import load_model
+    from labutils.dataset import load_split
+    from labutils.distributed import select_device
+    from labutils.evaluation import evaluate
+    from labutils.metrics import mean_training_frame
+
+    model = load_model(cfg.ckpt_path, select_device(cfg.device))
+    trained = (Path(cfg.DR) / "train").is_dir()
+    mean_frame = mean_training_frame(load_split(cfg.DR, "train", cfg)) if trained else None
+    out = Path(cfg.save_root) / name
+    out.mkdir(parents=True, exist_ok=True)  # before the work begins: a place that cannot be written is known at once
+    report = evaluate(model, videos, mean_frame, cfg.seed, progress=not cfg.quiet)
+    report.save(out / "psnr.json")
+    return out, report
+
+
+def _panels(prediction: "np.ndarray", video: "Video") -> "dict[str, np.ndarray]":
+    """The panels of a GIF: prediction | ground truth, where it is known | pose, each uint8 (T, H, W, 3)."""
+    truth = {"ground truth": video.frames} if video.has_truth else {}
+    return {"prediction": prediction, **truth, "pose": video.labels}
+
+
+# --------------------------------------------------------------------------------------------------------------- run
+
+
+def run_arguments(parser: argparse.ArgumentParser) -> None:
+    """everything: make data, train, validate, test"""
+    parser.description = """
+The whole path in four steps: make the profile's synthetic data (unless it is there), train, validate, test. The
+profile is --profile, else the variable LAB_PROFILE, else full with CUDA and quick without. All flags of train work
+too; with --DR an existing data set is used. An earlier run in save_root is moved to previous-1, previous-2 ...
+
+example:  python -m labutils run --profile quick
+          python -m labutils run --DR data/course --steps 4000 --save_root outputs/course
+writes:   data/dance-PROFILE, and in save_root (outputs) what train, validate and test write, and index.html: a page to
+          scrub through all predictions, with the table and the curves"""
+    parser.add_argument("--profile", choices=PROFILES, help="size of the job")
+    shown = ("DR", "steps", "minutes", "seed", "num_workers", *(n for n in _settings_of("output") if n != "ckpt_path"))
+    _flags(
+        parser, *shown, hide_others=True,
+        DR="data root, which must exist (default: data/dance-PROFILE, made by this command)",
+        steps="steps of training (default: the profile's)",
+        minutes="train for so many minutes instead",
+    )  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> None:
+    profile = PROFILES[args.profile] if args.profile else default_profile()
+    flags = _given(args)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise LabError("run is for one process; with torchrun use train, then validate and test without torchrun")
+    if "ckpt_path" in flags:
+        raise LabError("run trains a new model and takes no --ckpt_path; use train, validate and test")
+    cfg = profile.config(**flags)
+    step = _Steps(4)
+    with step("data"):
+        if "DR" not in flags:
+            _make_profile_data(profile, cfg)
+        print(f"Data: {cfg.DR}")
+    with step("training"):
+        train_model(cfg)
+    cfg = cfg.replace(ckpt_path=_best(cfg.save_root))
+    with step("validation"):
+        validated = validate_model(cfg)
+    with step("test"):
+        tested = test_model(cfg)
+    from labutils.checkpoint import read_history
+    from labutils.widgets import write_summary
+
+    out = Path(cfg.save_root)
+    history = read_history(out / "history.csv")
+    page = write_summary(out / "index.html", cfg, history, validated, tested)
+    print(f"Watch prediction | ground truth | pose: {out / 'val' / 'prediction.gif'}, {out / 'test'}/seq*.gif")
+    print(f"Scrub through all predictions in a browser: {page}")
+
+
+class _Steps:
+    """Announces the steps of ``run`` and the seconds that each took."""
+
+    def __init__(self, total: int):
+        self.total, self.number = total, 0
+
+    @contextlib.contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        self.number += 1
+        print(f"Step {self.number}/{self.total}: {name}", flush=True)
+        start = time.perf_counter()
+        yield
+        print(f"Step {self.number}/{self.total}: {name} took {time.perf_counter() - start:.0f} s\n", flush=True)
+
+
+def _make_profile_data(profile: Profile, cfg: LabConfig) -> None:
+    """Make the profile's dance; one that lies there complete is left alone."""
+    from labutils import dance
+
+    sizes = profile.train_frames, profile.val_frames, profile.test_sequences, profile.test_frames
+    dance.make_data(cfg.DR, *sizes, workers=cfg.num_workers, progress=not cfg.quiet)
+
+
+# ------------------------------------------------------------------------------------------ what the commands share
+
+
+def _settings_of(*groups: str) -> list[str]:
+    return [f.name for f in dataclasses.fields(LabConfig) if f.metadata["group"] in groups]
+
+
+def _flags(parser: argparse.ArgumentParser, *names: str, hide_others: bool = False, **help_texts: str) -> None:
+    """Give a parser the flags of these settings, some with a help text of their own.
+
+    A flag that is not given is absent from the parsed namespace, so that a profile or a checkpoint may decide it.
+
+    Args:
+        hide_others: accept the flags of all other settings too, without showing them in the help.
+    """
+    sections: dict[str, Any] = {}
+    for f in dataclasses.fields(LabConfig):
+        if f.name not in names and not hide_others:
+            continue
+        group = f.metadata["group"]
+        if group not in sections:
+            sections[group] = parser.add_argument_group(group)
+        text = f"{f.metadata['help']} (default: {f.default})".replace("%", "%%")
+        options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": help_texts.get(f.name, text)}
+        if f.name not in names:
+            options["help"] = argparse.SUPPRESS
+        kind = typing.get_args(f.type)[0] if isinstance(f.type, types.UnionType) else f.type
+        if kind is bool:
+            options["action"] = argparse.BooleanOptionalAction
+        elif typing.get_origin(kind) is Literal:
+            options["choices"] = typing.get_args(kind)
+        else:
+            options["type"] = kind
+            options["metavar"] = {int: "N", float: "X", str: "S" if f.name == "device" else "PATH"}[kind]
+        sections[group].add_argument(f"--{f.name}", **options)
+
+
+def _given(args: argparse.Namespace) -> dict[str, Any]:
+    """The settings among the flags."""
+    return {name: value for name, value in vars(args).items() if name in _settings_of(*GROUPS)}
+
+
+def _config(args: argparse.Namespace, checkpoint: bool = False, resume: bool = False) -> LabConfig:
+    """The settings of a command: its flags, on top of those of the checkpoint where it reads one.
+
+    Where things go and what they run on is never taken from a checkpoint.
+
+    Args:
+        checkpoint: the command needs a checkpoint; without --ckpt_path it is the best one in save_root.
+        resume: --ckpt_path may be given.
+    """
+    flags = _given(args)
+    if checkpoint and "ckpt_path" not in flags:
+        flags["ckpt_path"] = _best(flags.get("save_root", LabConfig().save_root))
+    if not ((checkpoint or resume) and "ckpt_path" in flags):
+        return LabConfig(**flags)
+    from labutils.checkpoint import checkpoint_config, read_checkpoint
+
+    here = {name: getattr(LabConfig(), name) for name in [*_settings_of("output"), "num_workers"]}
+    here["save_root"] = str(Path(flags["ckpt_path"]).parent)
+    return checkpoint_config(read_checkpoint(flags["ckpt_path"])).replace(**{**here, **flags})
+
+
+def _best(save_root: str) -> str:
+    """best.ckpt, or last.ckpt of a training without validation."""
+    best, last = Path(save_root) / "best.ckpt", Path(save_root) / "last.ckpt"
+    return str(last if last.is_file() and not best.is_file() else best)
