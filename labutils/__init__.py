@@ -16,7 +16,7 @@ if "OMP_WAIT_POLICY" not in os.environ:
 __version__ = "0.1.0"
 __all__ = ["ConditionalVAE", "LabConfig", "LabError", "load_model"]
 
-_LAZY = {"ConditionalVAE": "labutils.model", "load_model": "labutils.model"}
+_LAZY = {"ConditionalVAE": "labutils.model", "load_model": "labutils.checkpoint"}
 
 
 def __getattr__(name: str) -> Any:
