@@ -56,6 +56,29 @@ def best_of_n(model: Any, video: Video, n: int = 8, seed: int = 0, progress: boo
     return np.stack([psnr(sample[1:], video.frames[1:]) for sample in samples])
 
 
+def one_step(model: Any, video: Video, seed: int = 0, chunk: int = 64) -> np.ndarray:
+    """PSNR in dB of each frame predicted from the previous TRUE frame, z from the prior: float64 (T-1,).
+
+    Beside the PSNR of a rollout it tells how much of the error comes from frames that are fed back.
+
+    Args:
+        chunk: frames that are predicted together.
+
+    Raises:
+        LabError: not all true frames are known.
+    """
+    need_truth(video)
+    z, values = prior_noise(model, len(video.frames) - 1, seed, video.name), []  # (T-1, N, h, w)
+    with evaluating(model) as device:
+        for start in range(1, len(video.frames), chunk):
+            stop = min(start + chunk, len(video.frames))
+            pixels = video.frames[start - 1 : stop - 1], video.frames[start:stop], video.labels[start:stop]
+            previous, x, labels = (to_float(p).to(device) for p in pixels)  # (n, 3, H, W) each
+            prediction = model.step(previous, model.label_transformation(labels), z[start - 1 : stop - 1].to(device))
+            values.append(psnr(prediction, x).cpu().numpy())
+    return np.concatenate(values).astype(np.float64)
+
+
 def prior_noise(model: Any, steps: int, seed: int, name: str) -> Tensor:
     """z_2..z_T of one video, (steps, N, h, w) from N(0, I), fixed by ``seed`` and ``name``."""
     source = torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))  # torch heeds 32 bits of a seed
