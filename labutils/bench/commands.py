@@ -13,8 +13,8 @@ is measured afterwards, on copies of the weights, in full rollouts from the prio
 no test truth is known).  Each budget is a training of its own, since the learning rate follows it.  A target that is
 not reached is reported so: nothing is extrapolated.  On a CPU the course's architecture, too slow to predict
 everything, is scored at the end of training only, and on the first test sequence only.  Memory is the peak resident set
-of the training process (without the starter code's loader processes); on CUDA also the peak of what torch allocated on the
-card.
+of the training process (without the starter code's loader processes); on CUDA also the peak of what torch allocated on
+the card.
 """
 
 import argparse
