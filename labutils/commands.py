@@ -144,7 +144,7 @@ def _train_on(ranks: "Ranks", cfg: LabConfig, callbacks: "Sequence[Callback] | N
     from labutils import show
     from labutils.dataset import load_split
     from labutils.model import ConditionalVAE
-    from labutils.training import Budget, ProgressBar, fit
+    from labutils.training import Budget, fit
 
     data = load_split(cfg.DR, "train", cfg)
     val = load_split(cfg.DR, "val", cfg) if (Path(cfg.DR) / "val").is_dir() else None
@@ -165,7 +165,7 @@ def _train_on(ranks: "Ranks", cfg: LabConfig, callbacks: "Sequence[Callback] | N
             print(f"Going on from {cfg.ckpt_path}")
         sys.stdout.flush()
     if callbacks is None:
-        callbacks = [] if cfg.quiet else [ProgressBar()]
+        callbacks = [] if cfg.quiet else [show.ProgressBar()]
     try:
         history = fit(model, data, val, cfg, callbacks, cfg.ckpt_path, ranks)
     except KeyboardInterrupt:

@@ -15,6 +15,7 @@ from labutils.show.figures import (
     schedules,
     tfr_and_loss,
 )
+from labutils.show.progress import ProgressBar
 from labutils.show.video import Panels, error_frames, strip, strip_frames, write_gif
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "STYLES",
     "LabFigure",
     "Panels",
+    "ProgressBar",
     "beta_over_iterations",
     "error_frames",
     "frame_strip",

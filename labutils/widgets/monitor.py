@@ -29,11 +29,11 @@ import numpy as np
 import traitlets
 from matplotlib.figure import Figure
 
+from labutils import show
 from labutils.errors import LabError
 from labutils.metrics import psnr
 from labutils.show import figures as plotting
 from labutils.show.video import strip, strip_frames
-from labutils.training import ProgressBar
 from labutils.widgets import page
 
 INTERVAL = 0.4  # seconds between two messages to the browser, at least
@@ -132,7 +132,7 @@ class TrainingMonitor(page.LabWidget):
         self.history: list[dict[str, Any]] = []
         self.messages = 0  # sent to the browser in this run
         self._trainer: Any = None
-        self._bar: ProgressBar | None = None
+        self._bar: show.ProgressBar | None = None
         self._stop_asked = self._shown = self._watching = False
         self._output: Any = None  # the output that it made itself, where it did
         super().__init__(**traits)
@@ -187,7 +187,7 @@ class TrainingMonitor(page.LabWidget):
         self._rate: float | None = None
         self._due, self.messages = 0.0, 0
         self._live = in_notebook()
-        self._bar = None if self._live or trainer.cfg.quiet else ProgressBar()
+        self._bar = None if self._live or trainer.cfg.quiet else show.ProgressBar()
         with self.hold_sync():
             self.state, self.message = "running", ""
             self._given, self._predicted, self._curves = {}, {}, {}
