@@ -1,11 +1,11 @@
 /* TrainingMonitor in the browser (monitor.py tells what it shows; page.py what a module must keep to).
 
-   1 Elements and numbers   2 Panels   3 Strip   4 View   5 Start
+   1 Numbers   2 Panels   3 Strip   4 View   5 Start
 
    Everything shown comes from traits that Python sets a few times a second; between two messages only the clock runs.
    The one thing that goes back is the message "stop". */
 
-// ── 1 Elements and numbers ───────────────────────────────────────────────────────────────────────────────────────────
+// ── 1 Numbers ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /** Seconds as 0:07, 12:30 or 1:02:30. */
 function clock(seconds) {
@@ -27,13 +27,8 @@ function short(value) {
 function logTicks(low, high) {
   const all = (factors) => {
     const out = [];
-    for (let p = Math.floor(Math.log10(low)); p <= Math.log10(high); p++) {
-      for (const f of factors) {
-        const t = Number(`${f}e${p}`);
-        if (t >= low * 0.999 && t <= high * 1.001) out.push(t);
-      }
-    }
-    return out;
+    for (let p = Math.floor(Math.log10(low)); p <= Math.log10(high); p++) out.push(...factors.map((f) => Number(`${f}e${p}`)));
+    return out.filter((t) => t >= low * 0.999 && t <= high * 1.001);
   };
   const powers = all([1]);
   if (powers.length >= 3) return powers.filter((_, i) => i % Math.ceil(powers.length / 4) === 0);
@@ -42,7 +37,7 @@ function logTicks(low, high) {
 
 // ── 2 Panels ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-const PANELS = [
+const PANELS = [ // what they show: the history's columns and their colours; how their axes begin
   { name: "\u00a0", series: { loss: 1, mse: 2 }, log: true },
   { name: "KL, nats per frame", series: { kl: 3 }, log: true },
   { name: "validation PSNR, dB", series: { val_psnr: 5 }, dots: true },
@@ -50,109 +45,66 @@ const PANELS = [
   { name: "teacher-forcing ratio", series: { tfr: 3 }, unit: true },
   { name: "learning rate", series: { lr: 0 }, zero: true },
 ];
-const LABELS = { loss: "loss", mse: "MSE" };
-const HEIGHT = 132;
-const EDGE = { left: 46, right: 8, top: 8, bottom: 20 };
+const LABELS = { loss: "loss ", mse: "MSE " };
+const DIGITS = { val_psnr: 2, beta: 2, tfr: 2 };
 const colour = (k) => (k ? `var(--lab-series-${k})` : "var(--lab-quiet)");
 
-class Panel {
+class Panel extends Plot {
   constructor(spec) {
-    this.spec = spec;
-    this.values = Object.fromEntries(Object.entries(spec.series).map(([key, k]) => {
-      const value = make("b");
-      const mark = make("i");
-      mark.style.background = colour(k);
-      return [key, { value, root: make("span", { class: "lm-value" }, mark, ...(LABELS[key] ? [`${LABELS[key]} `] : []), value) }];
-    }));
-    this.grid = draw("g", { class: "lm-grid" });
-    this.curves = draw("g", { class: "lm-curves" });
-    this.cursor = draw("line", { class: "lm-cursor", y1: EDGE.top, y2: HEIGHT - EDGE.bottom, visibility: "hidden" });
-    this.svg = draw("svg", { height: HEIGHT, role: "img", "aria-label": spec.name.trim() || "loss and MSE" }, this.grid, this.curves, this.cursor);
+    super({ height: 132, left: 46, right: 8, top: 8, floor: 112 }, { role: "img", "aria-label": spec.name.trim() || "loss and MSE" });
+    Object.assign(this, { spec, data: {} });
+    this.values = Object.fromEntries(Object.keys(spec.series).map((key) => [key, make("b")]));
+    const captions = Object.entries(spec.series).map(([key, k]) => (
+      make("span", { class: "lm-value" }, make("i", { style: { background: colour(k) } }), LABELS[key] ?? "", this.values[key])));
+    this.here = this.cursor("lm-cursor", { visibility: "hidden" });
+    this.marks.append(this.here);
     this.root = make("figure", { class: `lm-panel lm-panel-${Object.keys(spec.series)[0]}` },
-      make("figcaption", {}, make("span", { text: spec.name }), ...Object.values(this.values).map((v) => v.root)), this.svg);
-    this.data = {};
-  }
-
-  x(step) { return EDGE.left + ((step - this.first) / (this.last - this.first)) * (this.width - EDGE.left - EDGE.right); }
-
-  y(value) {
-    const scale = this.log ? Math.log : (v) => v;
-    const t = (scale(value) - scale(this.low)) / (scale(this.high) - scale(this.low));
-    return HEIGHT - EDGE.bottom - t * (HEIGHT - EDGE.top - EDGE.bottom);
+      make("figcaption", {}, make("span", { text: spec.name }), ...captions), this.svg);
   }
 
   /** @param data name -> [x, y] or [x, y, x of means, means];  @param span first and last step;  @param width in CSS px */
   show(data, [first, last], width) {
-    Object.assign(this, { first, last: Math.max(last, first + 1), width, data: {} });
-    for (const key of Object.keys(this.spec.series)) if (data[key]) this.data[key] = data[key];
-    let [low, high] = [Infinity, -Infinity];
-    for (const [, y] of Object.values(this.data)) for (const v of y) [low, high] = [Math.min(low, v), Math.max(high, v)];
-    if (low > high) [low, high] = [0, 1];
-    this.log = Boolean(this.spec.log) && low > 0 && high / low > 4;
-    if (this.log) [this.low, this.high] = [low / 1.15, high * 1.15];
+    const { series, log, unit, zero, dots } = this.spec;
+    this.data = Object.fromEntries(Object.keys(series).filter((key) => data[key]).map((key) => [key, data[key]]));
+    let [low, high] = range(...Object.values(this.data).map(([, y]) => y));
+    const logarithmic = Boolean(log) && low > 0 && high / low > 4;
+    if (logarithmic) [low, high] = [low / 1.15, high * 1.15];
     else {
-      if (this.spec.unit) [low, high] = [Math.min(0, low), Math.max(1, high)];
-      if (this.spec.zero) low = Math.min(0, low);
-      const pad = this.spec.unit || this.spec.zero ? 0.04 : 0.08;
-      const room = Math.max((high - low) * pad, Math.abs(high) * 1e-3, 1e-9);
-      [this.low, this.high] = [low - room, high + room];
+      if (unit || zero) low = Math.min(0, low);
+      if (unit) high = Math.max(1, high);
+      const room = Math.max((high - low) * (unit || zero ? 0.04 : 0.08), Math.abs(high) * 1e-3, 1e-9);
+      [low, high] = [low - room, high + room];
     }
-
-    const [right, floor] = [width - EDGE.right, HEIGHT - EDGE.bottom];
-    const marks = [];
-    const say = (t) => (this.log || (t !== 0 && Math.abs(t) < 1e-3) ? short(t) : String(t));
-    for (const t of this.log ? logTicks(this.low, this.high) : ticks(this.low, this.high, 4.5)) {
-      const y = this.y(t).toFixed(1);
-      marks.push(draw("line", { x1: EDGE.left, x2: right, y1: y, y2: y }),
-        draw("text", { x: EDGE.left - 6, y, dy: "0.35em", "text-anchor": "end", text: say(t) }));
-    }
-    for (const step of ticks(this.first, this.last, clip(width / 90, 2, 6)).filter(Number.isInteger)) {
-      const x = this.x(step).toFixed(1);
-      marks.push(draw("line", { x1: x, x2: x, y1: floor, y2: floor + 4 }),
-        draw("text", { x, y: floor + 14, "text-anchor": "middle", text: String(step) }));
-    }
-    this.grid.replaceChildren(...marks);
+    this.scale(width, [first, Math.max(last, first + 1)], [low, high], logarithmic);
+    this.axes(ticks(...this.xs, clip(width / 90, 2, 6)).filter(Number.isInteger),
+      logarithmic ? logTicks(low, high) : ticks(low, high, 4.5),
+      { gap: 6, mark: 4, say: (t) => (logarithmic || (t !== 0 && Math.abs(t) < 1e-3) ? short(t) : String(t)) });
 
     this.curves.replaceChildren();
-    for (const [key, k] of Object.entries(this.spec.series)) {
-      if (!this.data[key]) continue;
-      const [x, y, meanX, meanY] = this.data[key];
-      const line = (xs, ys, kind) => {
-        let d = "";
-        ys.forEach((v, i) => { d += `${i ? "L" : "M"}${this.x(xs[i]).toFixed(1)} ${this.y(v).toFixed(1)}`; });
-        const path = draw("path", { d, class: kind });
-        path.style.stroke = colour(k);
-        this.curves.append(path);
-      };
-      line(x, y, meanX ? "lm-faint" : null);
+    for (const [key, [x, y, meanX, meanY]] of Object.entries(this.data)) {
+      const stroke = colour(series[key]);
+      const line = (xs, ys, kind = null) => this.curves.append(draw("path", { d: this.path(ys, (i) => xs[i]), class: kind, style: { stroke } }));
+      line(x, y, meanX && "lm-faint");
       if (meanX) line(meanX, meanY);
-      if (this.spec.dots && y.length <= 60) {
-        y.forEach((v, i) => {
-          const dot = draw("circle", { cx: this.x(x[i]).toFixed(1), cy: this.y(v).toFixed(1), r: 3 });
-          dot.style.fill = colour(k);
-          this.curves.append(dot);
-        });
+      if (dots && y.length <= 60) {
+        y.forEach((v, i) => this.curves.append(draw("circle", { cx: this.x(x[i]).toFixed(1), cy: this.y(v).toFixed(1), r: 3, style: { fill: stroke } })));
       }
     }
-    put(this.svg, { width, viewBox: `0 0 ${width} ${HEIGHT}` });
     this.read(null);
   }
 
-  /** Show the values at a step; null: the latest ones. */
+  /** Show the values at a step; null: the latest ones, means where there are some. */
   read(step) {
-    this.cursor.setAttribute("visibility", step === null ? "hidden" : "visible");
-    if (step !== null) this.cursor.setAttribute("transform", `translate(${this.x(step).toFixed(1)} 0)`);
-    for (const [key, { value }] of Object.entries(this.values)) {
-      const data = this.data[key];
+    this.moveTo(this.here, step);
+    for (const [key, element] of Object.entries(this.values)) {
       let text = "–";
-      if (data) {
-        const [x, y] = step !== null && data[2] ? data.slice(2) : data;
+      if (this.data[key]) {
+        const [x, y] = this.data[key].slice(-2);
         let at = y.length - 1;
         if (step !== null) x.forEach((s, i) => { if (Math.abs(s - step) < Math.abs(x[at] - step)) at = i; });
-        const now = step === null && data[3] ? data[3][data[3].length - 1] : y[at];
-        text = key === "val_psnr" ? now.toFixed(2) : key === "beta" || key === "tfr" ? now.toFixed(2) : short(now);
+        text = key in DIGITS ? y[at].toFixed(DIGITS[key]) : short(y[at]);
       }
-      value.textContent = text;
+      element.textContent = text;
     }
   }
 }
@@ -165,15 +117,14 @@ const GAP = 2; // pixels of a frame
 class Strip {
   constructor() {
     this.caption = make("span", { class: "lm-caption" });
-    this.rows = ["pose", "truth", "prediction"].map((name) => ({
-      name, label: make("span", { class: "lm-row", text: name }), canvas: make("canvas", { role: "img" }),
-    }));
+    this.rows = ["pose", "truth", "prediction"].map((name) => ({ name, canvas: make("canvas", { role: "img" }) }));
     this.heads = make("div", { class: "lm-heads" });
     this.feet = make("div", { class: "lm-heads lm-feet" });
-    this.table = make("div", { class: "lm-table" }, make("span"), this.heads, ...this.rows.flatMap((r) => [r.label, r.canvas]),
-      make("span", { class: "lm-row lm-quiet", text: "PSNR" }), this.feet);
+    const label = (text, kind = "lm-row") => make("span", { class: kind, text });
     this.root = make("div", { class: "lm-strip", hidden: true },
-      make("div", { class: "lm-title" }, make("span", { text: "validation video" }), this.caption), this.table);
+      make("div", { class: "lm-title" }, make("span", { text: "validation video" }), this.caption),
+      make("div", { class: "lm-table" }, make("span"), this.heads, ...this.rows.flatMap((r) => [label(r.name), r.canvas]),
+        label("PSNR", "lm-row lm-quiet"), this.feet));
   }
 
   show(given, predicted, room) {
@@ -185,31 +136,21 @@ class Strip {
     const wide = (columns) => columns * (W + GAP) - GAP;
     while (n > 2 && 2 * wide(n) > room - labels) n--;
     const shown = Array.from({ length: n }, (_, i) => Math.round((i * (frames.length - 1)) / (n - 1 || 1)));
-    const density = devicePixelRatio || 1;
-    const zoom = Math.max(1, Math.floor(Math.min((room - labels) / wide(n), 128 / H) * density)) / density;
+    const zoom = wholeZoom(Math.min((room - labels) / wide(n), 128 / H)) / (devicePixelRatio || 1);
     const each = predicted.each.map((v, i) => (i === 0 || v === null ? "given" : v.toFixed(1)));
-    for (const row of this.rows) {
-      const pixels = bytesOf({ pose: given.pose, truth: given.truth, prediction: predicted.pixels }[row.name]);
-      Object.assign(row.canvas, { width: wide(n), height: H });
-      row.canvas.style.width = `${wide(n) * zoom}px`;
-      row.canvas.style.height = `${H * zoom}px`;
-      const pen = row.canvas.getContext("2d");
-      shown.forEach((k, c) => {
-        const image = new ImageData(W, H);
-        for (let i = k * W * H * 3, o = 0; o < image.data.length; o += 4) {
-          image.data[o] = pixels[i++];
-          image.data[o + 1] = pixels[i++];
-          image.data[o + 2] = pixels[i++];
-          image.data[o + 3] = 255;
-        }
-        pen.putImageData(image, c * (W + GAP), 0);
+    for (const { name, canvas } of this.rows) {
+      const pixels = bytesOf({ ...given, prediction: predicted.pixels }[name]);
+      Object.assign(canvas, { width: wide(n), height: H });
+      put(canvas, { style: { width: `${wide(n) * zoom}px`, height: `${H * zoom}px` },
+        "aria-label": `${name}, frames ${shown.map((k) => frames[k]).join(", ")}` });
+      const image = new ImageData(W, H);
+      shown.forEach((k, column) => {
+        copyFrame(pixels, k, image.data);
+        canvas.getContext("2d").putImageData(image, column * (W + GAP), 0);
       });
-      put(row.canvas, { "aria-label": `${row.name}, frames ${shown.map((k) => frames[k]).join(", ")}` });
     }
-    for (const line of [this.heads, this.feet]) {
-      line.style.gridTemplateColumns = `repeat(${n}, ${W * zoom}px)`;
-      line.style.columnGap = `${GAP * zoom}px`;
-    }
+    const columns = { "grid-template-columns": `repeat(${n}, ${W * zoom}px)`, "column-gap": `${GAP * zoom}px` };
+    for (const line of [this.heads, this.feet]) put(line, { style: columns });
     this.heads.replaceChildren(...shown.map((k, i) => make("span", { text: i ? String(frames[k]) : `frame ${frames[k]}` })));
     this.feet.replaceChildren(...shown.map((k) => make("span", { text: each[k] })));
     this.caption.textContent = `predicted after epoch ${predicted.epoch}, step ${predicted.step}: ${predicted.psnr.toFixed(2)} dB`;
@@ -218,40 +159,25 @@ class Strip {
 
 // ── 4 View ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-const WORDS = { waiting: "waiting for fit", running: "training", stopping: "stopping", finished: "finished",
-  stopped: "stopped", interrupted: "interrupted", failed: "failed" };
 const QUIET = 60; // seconds without a message after which the clock stops as well
 const ANSWER = 6; // seconds in which the kernel should have heard "stop"
+const UNHEARD = "The kernel has not heard it yet. The notebook's interrupt button (■) ends the training in the same way.";
 
-class View {
+class View extends LabView {
   constructor(model, el) {
-    this.model = model;
-    this.build();
-    el.classList.add("lab-mount");
-    el.append(this.root);
-    const on = (names, handler) => {
-      const events = names.split(" ").map((name) => `change:${name}`).join(" ");
-      model.on(events, handler);
-      return () => model.off(events, handler);
-    };
-    this.off = [
-      on("state message", () => this.status()),
-      on("_now", () => { this.heard = performance.now(); this.status(); }),
-      on("_curves", () => this.plot()),
-      on("_given _predicted", () => this.picture()),
-    ];
+    super(model, el);
+    this.on("state message", () => this.status());
+    this.on("_now", () => { this.heard = performance.now(); this.status(); });
+    this.on("_curves", () => this.plot());
+    this.on("_given _predicted", () => this.picture());
     this.heard = performance.now();
     this.timer = setInterval(() => this.status(), 500);
-    this.sizes = new ResizeObserver(() => { if (this.root.clientWidth !== this.width) this.layout(); });
-    this.sizes.observe(this.root);
     this.status();
-    this.layout();
   }
 
   remove() {
     clearInterval(this.timer);
-    this.sizes.disconnect();
-    for (const off of this.off) off();
+    super.remove();
   }
 
   build() {
@@ -263,9 +189,8 @@ class View {
       this.facts.append(root);
       return [name, { root, value }];
     }));
-    this.stop = make("button", { type: "button", class: "lm-stop", title: "End after this step, with a validation and a checkpoint" },
-      draw("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" }, draw("path", { d: "M3 3h10v10H3z" })), make("span", { text: "Stop" }));
-    this.stop.addEventListener("click", () => this.askStop());
+    this.stop = button("lm-stop", "End after this step, with a validation and a checkpoint", icon("M3 3h10v10H3z"), () => this.askStop());
+    this.stop.append(make("span", { text: "Stop" }));
     this.done = make("i");
     this.bar = make("div", { class: "lm-bar", role: "progressbar", "aria-label": "training", "aria-valuemin": 0, "aria-valuemax": 100 }, this.done);
     this.message = make("div", { class: "lm-message", hidden: true });
@@ -277,10 +202,8 @@ class View {
 
     this.grid.addEventListener("pointermove", (event) => {
       const panel = this.panels.find((p) => p.svg.contains(event.target));
-      if (!panel || !this.data.loss) return this.read(null);
-      const x = event.clientX - panel.svg.getBoundingClientRect().left;
-      const t = (x - EDGE.left) / (panel.width - EDGE.left - EDGE.right);
-      this.read(t < 0 || t > 1 ? null : Math.round(panel.first + t * (panel.last - panel.first)));
+      const step = panel && this.data.loss ? panel.at(event).x : null;
+      this.read(step !== null && step >= panel.xs[0] && step <= panel.xs[1] ? Math.round(step) : null);
     });
     this.grid.addEventListener("pointerleave", () => this.read(null));
   }
@@ -295,11 +218,7 @@ class View {
     this.asked = performance.now();
     const ask = () => {
       if (this.model.get("state") !== "running") return;
-      try {
-        this.model.send("stop");
-      } catch {
-        // No kernel any more; then there is no training either.
-      }
+      send(this.model, "stop");
       this.again = setTimeout(ask, 1000);
     };
     clearTimeout(this.again);
@@ -314,31 +233,29 @@ class View {
     const running = state === "running" || state === "stopping";
     if (!running) this.asked = null;
     const asked = state === "stopping" || this.asked != null;
-    this.word.textContent = running && asked ? WORDS.stopping : WORDS[state];
+    this.word.textContent = running && asked ? "stopping" : state === "running" ? "training" : state === "waiting" ? "waiting for fit" : state;
     this.root.dataset.state = state; // for style sheets and tests
     this.stop.hidden = !running;
     this.stop.disabled = asked;
     this.facts.hidden = now.step === undefined;
-    let message = model.get("message");
-    if (running && this.asked && performance.now() - this.asked > 1000 * ANSWER && state === "running") {
-      message = "The kernel has not heard it yet. The notebook's interrupt button (■) ends the training in the same way.";
-    }
-    this.message.textContent = message;
-    this.message.hidden = !message;
-    put(this.message, { role: state === "failed" ? "alert" : null });
+    const unheard = state === "running" && this.asked && performance.now() - this.asked > 1000 * ANSWER;
+    const message = unheard ? UNHEARD : model.get("message");
+    put(this.message, { text: message, hidden: !message, role: state === "failed" ? "alert" : null });
     if (now.step === undefined) return;
 
     const since = running ? Math.min((performance.now() - this.heard) / 1000, QUIET) : 0;
-    const say = (name, text) => {
+    const facts = {
+      epoch: `${now.epoch + 1} / ${now.epochs}`,
+      step: String(now.step),
+      "frames/s": now.rate === null ? "–" : short(now.rate),
+      elapsed: clock(now.seconds + since),
+      left: running && !asked ? (now.left === null ? "–" : clock(now.left - since)) : null,
+      best: now.best ? `${now.best.psnr.toFixed(2)} dB` : null,
+    };
+    for (const [name, text] of Object.entries(facts)) {
       this.fact[name].root.hidden = text === null;
       this.fact[name].value.textContent = text ?? "";
-    };
-    say("epoch", `${now.epoch + 1} / ${now.epochs}`);
-    say("step", String(now.step));
-    say("frames/s", now.rate === null ? "–" : short(now.rate));
-    say("elapsed", clock(now.seconds + since));
-    say("left", running && !asked ? (now.left === null ? "–" : clock(now.left - since)) : null);
-    say("best", now.best ? `${now.best.psnr.toFixed(2)} dB` : null);
+    }
     const percent = 100 * clip(now.position, 0, 1);
     this.done.style.width = `${percent.toFixed(2)}%`;
     put(this.bar, { "aria-valuenow": Math.round(percent) });
@@ -346,15 +263,12 @@ class View {
   }
 
   layout() {
-    this.width = this.root.clientWidth;
-    if (!this.width) return; // not on the page yet; the ResizeObserver calls again
     this.plot();
     this.picture();
   }
 
   plot() {
-    const curves = this.model.get("_curves");
-    this.data = Object.fromEntries(Object.entries(curves).map(([key, parts]) => [key, parts.map(floatsOf)]));
+    this.data = Object.fromEntries(Object.entries(this.model.get("_curves")).map(([key, parts]) => [key, parts.map(floatsOf)]));
     this.grid.hidden = !this.data.loss;
     if (this.grid.hidden || !this.width) return;
     const steps = this.data.loss[0];
@@ -371,12 +285,5 @@ class View {
 
 // ── 5 Start ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-function initialize() {}
-
-function render({ model, el }) {
-  const view = new View(model, el);
-  return () => view.remove();
-}
-
-const widget = { initialize, render };
+const widget = widgetOf((model, el) => new View(model, el));
 export default widget;

@@ -1,12 +1,12 @@
 /* FrameScrubber in the browser (scrubber.py tells what it shows; page.py what a module must keep to).
 
-   1 Elements and numbers   2 Frames   3 Player   4 Plot   5 View   6 Keys   7 Start
+   1 Settings   2 Frames   3 Core   4 Plot   5 View   6 Keys   7 Start
 
    State lives in the model's traits: every control sets a trait, every trait's change redraws what depends on it.  So
    several views of one widget agree, Python and other widgets can take part, and nothing here asks whether a kernel is
    there.  One value runs ahead of its trait, the frame: the views follow it at once, the trait ten times a second. */
 
-// ── 1 Elements and numbers ───────────────────────────────────────────────────────────────────────────────────────────
+// ── 1 Settings ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 const CAP = 99.9; // dB; from here on two frames are identical and the curve leaves the plot
 const SCALES = [1, 2, 4, 8, 16];
@@ -26,10 +26,7 @@ const ICONS = { // paths in a 16 x 16 box
 /** Unpacks frames when they are first wanted and keeps them, the latest used ones up to `room` bytes. */
 class Frames {
   constructor(clips, room = 256e6) {
-    this.clips = clips;
-    this.room = room;
-    this.kept = new Map();
-    this.pending = new Map();
+    Object.assign(this, { clips, room, kept: new Map(), pending: new Map() });
   }
 
   /** The frames as Uint8Array (T, H, W, 3), or undefined while they are still packed. */
@@ -39,41 +36,39 @@ class Frames {
   load(sequence, part) {
     const key = `${sequence} ${part}`;
     if (this.kept.has(key)) {
-      const frames = this.kept.get(key);
-      this.kept.delete(key);
-      this.kept.set(key, frames); // now the latest used
-      return Promise.resolve(frames);
+      this.keep(key, this.kept.get(key));
+      return Promise.resolve();
     }
     if (!this.pending.has(key)) {
-      const data = this.clips[sequence];
-      const packed = typeof part === "number" ? data.frames[part] : data[part];
-      this.pending.set(key, unpack(packed, data.height * data.width * 3).then((frames) => {
-        this.kept.set(key, frames);
-        let size = 0;
-        for (const kept of this.kept.values()) size += kept.length;
-        for (const [old, kept] of this.kept) {
-          if (size <= this.room || this.kept.size <= 4) break;
-          this.kept.delete(old);
-          size -= kept.length;
-        }
-        return frames;
-      }).finally(() => this.pending.delete(key)));
+      const { frames, height, width, [part]: other } = this.clips[sequence];
+      const packed = typeof part === "number" ? frames[part] : other;
+      this.pending.set(key, unpack(packed, height * width * 3).then((all) => this.keep(key, all)).finally(() => this.pending.delete(key)));
     }
     return this.pending.get(key);
+  }
+
+  /** Keep frames as the latest used, and drop the earliest where they take too much room. */
+  keep(key, frames) {
+    this.kept.delete(key);
+    this.kept.set(key, frames);
+    let size = [...this.kept.values()].reduce((sum, kept) => sum + kept.length, 0);
+    for (const [old, kept] of this.kept) {
+      if (size <= this.room || this.kept.size <= 4) break;
+      this.kept.delete(old);
+      size -= kept.length;
+    }
   }
 }
 
 /** The inverse of `encode` in scrubber.py: zlib, then add up the differences between frames, modulo 256. */
 async function unpack(packed, frameSize) {
-  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
-  const frames = new Uint8Array(await new Response(stream).arrayBuffer());
+  const frames = await inflate(packed);
   for (let i = frameSize; i < frames.length; i++) frames[i] += frames[i - frameSize];
   return frames;
 }
 
-/** Draw the error of frame `index` in colours, as `error_image` in scrubber.py. */
+/** Draw the error of frame `index` in colours, as `error_frames` of labutils.show. */
 function copyError(prediction, truth, index, scale, signed, colours, rgba) {
-  const map = bytesOf(colours[signed ? 1 : 0]);
   for (let i = (index * rgba.length * 3) / 4, o = 0; o < rgba.length; i += 3, o += 4) {
     const r = (prediction[i] - truth[i]) / 255;
     const g = (prediction[i + 1] - truth[i + 1]) / 255;
@@ -81,14 +76,14 @@ function copyError(prediction, truth, index, scale, signed, colours, rgba) {
     const c = signed
       ? Math.floor(255 * clip((scale * (r + g + b)) / 3, -1, 1) + 0.5) + 255
       : Math.floor(255 * Math.min(scale * Math.sqrt((r * r + g * g + b * b) / 3), 1) + 0.5);
-    rgba[o] = map[3 * c];
-    rgba[o + 1] = map[3 * c + 1];
-    rgba[o + 2] = map[3 * c + 2];
+    rgba[o] = colours[3 * c];
+    rgba[o + 1] = colours[3 * c + 1];
+    rgba[o + 2] = colours[3 * c + 2];
     rgba[o + 3] = 255;
   }
 }
 
-// ── 3 Player ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── 3 Core ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /** What all views of one widget share: the frames, the frame number, the clock, and the way back to Python. */
 class Core {
@@ -99,7 +94,7 @@ class Core {
     this.views = new Set();
     this.here = model.get("index");
     this.traits = new Traits(model, ["index"], () => this.show(model.get("index")));
-    this.tick = this.tick.bind(this);
+    this.clock = new Clock(() => model.get("fps") * model.get("speed"), (steps) => this.advance(steps));
     model.on("change:playing", () => this.run());
   }
 
@@ -124,170 +119,75 @@ class Core {
     this.set("playing", on);
   }
 
-  attach(view) {
-    this.views.add(view);
-    this.run();
-  }
+  /** The clock goes while there is somebody to see it. */
+  run() { this.clock.run(this.model.get("playing") && this.views.size > 0); }
 
-  detach(view) { this.views.delete(view); }
-
-  run() {
-    if (this.ticking || !this.model.get("playing") || !this.views.size) return;
-    this.ticking = true;
-    this.before = null;
-    this.due = 0;
-    requestAnimationFrame(this.tick);
-  }
-
-  tick(now) {
-    if (!this.model.get("playing") || !this.views.size) {
-      this.ticking = false;
-      return;
-    }
-    const elapsed = this.before === null ? 0 : Math.min(now - this.before, 250);
-    this.before = now;
-    this.due += (elapsed / 1000) * this.model.get("fps") * this.model.get("speed");
-    const steps = Math.floor(this.due);
-    if (steps) {
-      this.due -= steps;
-      const next = this.index + steps;
-      if (next < this.clip.count) this.go(next);
-      else if (this.model.get("loop")) this.go(next % this.clip.count);
-      else {
-        this.go(this.clip.count - 1);
-        this.set("playing", false);
-      }
-    }
-    requestAnimationFrame(this.tick);
+  advance(steps) {
+    const next = this.index + steps;
+    const loop = this.model.get("loop");
+    this.go(loop ? next % this.clip.count : next);
+    if (!loop && next >= this.clip.count) this.set("playing", false);
   }
 }
 
 // ── 4 Plot ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-const MARGIN = { left: 44, right: 10, top: 10, bottom: 22 };
-const PLOT_HEIGHT = 156;
+const BOX = { height: 156, left: 44, right: 10, top: 10, floor: 134 };
 
 /** The PSNR curves.  An SVG, so that colours follow the theme by themselves; a step moves two elements only. */
-class PsnrPlot {
+class PsnrPlot extends Plot {
   /** @param jump called with the index (from 0) of the frame that is clicked or dragged to */
   constructor(jump) {
-    this.grid = draw("g", { class: "ls-grid" });
-    this.curves = draw("g", { class: "ls-curves" });
-    this.hover = draw("line", { class: "ls-hover", y1: MARGIN.top, y2: PLOT_HEIGHT - MARGIN.bottom, visibility: "hidden" });
-    this.cursor = draw("line", { class: "ls-cursor", y1: MARGIN.top, y2: PLOT_HEIGHT - MARGIN.bottom });
+    super(BOX, { role: "img" });
+    this.pointed = this.cursor("ls-hover", { visibility: "hidden" });
+    this.here = this.cursor("ls-cursor");
     this.dot = draw("circle", { class: "ls-dot", r: 4 });
-    this.svg = draw("svg", { role: "img", height: PLOT_HEIGHT }, this.grid, this.curves, this.hover, this.cursor, this.dot);
+    this.marks.append(this.pointed, this.here, this.dot);
     this.tip = make("div", { class: "ls-tip", hidden: true, "aria-hidden": "true" });
     this.root = make("div", { class: "ls-plot" }, this.svg, this.tip);
     this.series = [];
-    this.count = 2;
-    this.width = 0;
-
-    const frameAt = (event) => {
-      const x = event.clientX - this.svg.getBoundingClientRect().left;
-      const span = this.width - MARGIN.left - MARGIN.right;
-      return clip(Math.round(((x - MARGIN.left) / span) * (this.count - 1)), 0, this.count - 1);
-    };
-    this.svg.addEventListener("pointerdown", (event) => {
-      if (event.button !== 0) return;
-      this.svg.setPointerCapture(event.pointerId);
-      this.dragging = true;
-      jump(frameAt(event));
-    });
-    this.svg.addEventListener("pointermove", (event) => {
-      const index = frameAt(event);
-      if (this.dragging) jump(index);
-      this.read(index);
-    });
-    for (const end of ["pointerup", "pointercancel"]) {
-      this.svg.addEventListener(end, () => { this.dragging = false; });
-    }
+    const frameAt = (event) => clip(Math.round(this.at(event).x), ...this.xs) - 1;
+    onDrag(this.svg, (event) => jump(frameAt(event)));
+    this.svg.addEventListener("pointermove", (event) => this.read(frameAt(event)));
     this.svg.addEventListener("pointerleave", () => this.read(null));
-  }
-
-  x(index) { return MARGIN.left + (index / (this.count - 1)) * (this.width - MARGIN.left - MARGIN.right); }
-
-  y(value) {
-    const t = (value - this.low) / (this.high - this.low);
-    return PLOT_HEIGHT - MARGIN.bottom - t * (PLOT_HEIGHT - MARGIN.top - MARGIN.bottom);
   }
 
   /** Draw all of it.
    * @param series list of {label, values (T-1,) of frames 2..T, colour, dash, faint, main, flat}; the main one last
    * @param count frames T;  @param width in CSS pixels */
   show(series, count, width) {
-    Object.assign(this, { series, count, width });
-    let [low, high] = [Infinity, -Infinity];
-    for (const { values } of series) {
-      for (const v of values) {
-        if (v < CAP && v > -CAP) [low, high] = [Math.min(low, v), Math.max(high, v)];
-      }
-    }
-    if (low > high) [low, high] = [0, 100];
+    this.series = series;
+    const inside = series.map(({ values }) => values.filter((v) => Math.abs(v) < CAP));
+    const [low, high] = inside.some((values) => values.length) ? range(...inside) : [0, 100];
     const pad = Math.max(0.06 * (high - low), 0.5);
-    [this.low, this.high] = [low - pad, high + pad];
-
-    const right = width - MARGIN.right;
-    const floor = PLOT_HEIGHT - MARGIN.bottom;
-    this.grid.replaceChildren();
-    for (const t of ticks(this.low, this.high, 5.5)) {
-      const y = this.y(t).toFixed(1);
-      this.grid.append(
-        draw("line", { x1: MARGIN.left, x2: right, y1: y, y2: y }),
-        draw("text", { x: MARGIN.left - 8, y, dy: "0.35em", "text-anchor": "end", text: String(Math.round(10 * t) / 10) }),
-      );
-    }
-    this.grid.append(draw("text", { x: 0, y: MARGIN.top + 1, dy: "0.35em", text: "dB" }));
+    this.scale(width, [1, count], [low - pad, high + pad]);
     const marks = ticks(1, count, clip(width / 90, 2, 10)).filter((t) => Number.isInteger(t) && t > 1);
-    for (const frame of [1, ...marks]) {
-      const x = this.x(frame - 1).toFixed(1);
-      this.grid.append(
-        draw("line", { x1: x, x2: x, y1: floor, y2: floor + 4 }),
-        draw("text", { x, y: floor + 16, "text-anchor": "middle", text: String(frame) }),
-      );
-    }
-
-    this.curves.replaceChildren(...series.map(({ values, colour, dash, faint, main }) => {
-      let d = "";
-      let up = true; // pen
-      values.forEach((v, i) => {
-        if (Number.isFinite(v)) d += `${up ? "M" : "L"}${this.x(i + 1).toFixed(1)} ${this.y(Math.min(v, this.high)).toFixed(1)}`;
-        up = !Number.isFinite(v);
-      });
-      const path = draw("path", { d, class: main ? "ls-main" : faint ? "ls-faint" : null, "stroke-dasharray": dash ?? null });
-      path.style.stroke = colour;
-      return path;
-    }));
-    put(this.svg, { width, viewBox: `0 0 ${width} ${PLOT_HEIGHT}` });
+    this.axes([1, ...marks], ticks(...this.ys, 5.5), { drop: 16, mark: 4, say: (t) => String(Math.round(10 * t) / 10) });
+    this.grid.append(this.text(0, BOX.top + 1, "dB", null));
+    this.curves.replaceChildren(...series.map(({ values, colour, dash, faint, main }) => draw("path", {
+      d: this.path(values.map((v) => Math.min(v, this.ys[1])), (i) => i + 2),
+      class: main ? "ls-main" : faint ? "ls-faint" : null, "stroke-dasharray": dash ?? null, style: { stroke: colour } })));
   }
 
   /** Move the cursor to frame `index`. */
   step(index) {
-    const x = this.x(index);
-    this.cursor.setAttribute("transform", `translate(${x.toFixed(1)} 0)`);
+    this.moveTo(this.here, index + 1);
     const main = this.series.find((s) => s.main);
     const value = main?.values[index - 1];
     const seen = Number.isFinite(value);
-    this.dot.setAttribute("visibility", seen ? "visible" : "hidden");
-    if (seen) {
-      put(this.dot, { cx: x.toFixed(1), cy: this.y(Math.min(value, this.high)).toFixed(1) });
-      this.dot.style.fill = main.colour;
-    }
+    put(this.dot, { visibility: seen ? "visible" : "hidden" });
+    if (seen) put(this.dot, { cx: this.x(index + 1).toFixed(1), cy: this.y(Math.min(value, this.ys[1])).toFixed(1), style: { fill: main.colour } });
   }
 
   /** Show the values at frame `index` beside the pointer; null hides them. */
   read(index) {
     this.tip.hidden = index === null;
-    this.hover.setAttribute("visibility", index === null ? "hidden" : "visible");
+    this.moveTo(this.pointed, index === null ? null : index + 1);
     if (index === null) return;
-    const x = this.x(index);
-    this.hover.setAttribute("transform", `translate(${x.toFixed(1)} 0)`);
-    const rows = this.series.filter((s) => !s.faint).reverse().map(({ label, values, colour }) => {
-      const key = make("i");
-      key.style.background = colour;
-      return make("div", {}, key, make("span", { text: label }), make("b", { text: decibel(values[index - 1]) }));
-    });
+    const rows = this.series.filter((s) => !s.faint).reverse().map(({ label, values, colour }) => (
+      make("div", {}, make("i", { style: { background: colour } }), make("span", { text: label }), make("b", { text: decibel(values[index - 1]) }))));
     this.tip.replaceChildren(make("div", { class: "ls-tip-head", text: `frame ${index + 1}${index ? "" : ", given"}` }), ...rows);
+    const x = this.x(index + 1);
     const left = x > this.width / 2 ? x - this.tip.offsetWidth - 12 : x + 12;
     this.tip.style.transform = `translate(${Math.round(Math.max(left, 0))}px, 6px)`;
   }
@@ -299,14 +199,15 @@ const GAP = 12;
 const PADDING = 4; // around all of it, as in scrubber.css
 const PANEL = { row: 192, pair: 320, most: 384, high: 220 }; // widths of a panel in CSS pixels, and its largest height
 
-class View {
+class View extends LabView {
   constructor(model, el, core) {
-    Object.assign(this, { model, core });
-    this.build();
-    el.classList.add("lab-mount");
-    el.append(this.root);
-    this.listen();
-    core.attach(this);
+    super(model, el, core);
+    this.on("sequence run", () => this.reload());
+    this.on("scale signed", () => { this.settings(); this.step(); });
+    this.on("playing loop speed", () => this.settings());
+    this.on("hidden", () => this.layout());
+    this.watchPixels();
+    core.run();
     this.reload();
   }
 
@@ -314,36 +215,26 @@ class View {
 
   build() {
     const { model, core } = this;
-    const button = (name, title, action, ...content) => {
-      const element = make("button", { type: "button", title, "aria-label": title, class: `ls-${name}` }, ...content);
-      element.addEventListener("click", action);
-      return element;
-    };
-    const select = (label, options, trait, read = Number) => {
-      const element = make("select", { "aria-label": label, title: label },
-        ...options.map(([value, text]) => make("option", { value, text })));
-      element.addEventListener("change", () => core.set(trait, read(element.value)));
-      return element;
-    };
+    const control = (name, title, action, content) => button(`ls-${name}`, title, content, action, { "aria-label": title });
+    const chooser = (label, options, trait, read = Number) => (
+      select({ "aria-label": label, title: label }, options, (value) => core.set(trait, read(value))));
     const numbered = (names) => names.map((name, i) => [i, name]);
     const runs = model.get("runs");
     const sequences = model.get("sequences");
     const axis = model.get("_axis");
 
     // head: which sequence, which run, where we are
-    this.sequence = select("sequence", numbered(sequences), "sequence");
+    this.sequence = chooser("sequence", numbered(sequences), "sequence");
     this.head = make("div", { class: "ls-head" });
     if (sequences.length > 1) this.head.append(make("label", { class: "ls-field" }, "sequence ", this.sequence));
     else this.head.append(make("span", { class: "ls-name", text: sequences[0] }));
     if (axis) {
-      this.run = make("input", { type: "range", min: 0, max: runs.length - 1, step: 1, "aria-label": axis, class: "ls-run" });
-      this.run.addEventListener("input", () => core.set("run", Number(this.run.value)));
+      this.run = slider({ min: 0, max: runs.length - 1, step: 1, "aria-label": axis, class: "ls-run" }, (run) => core.set("run", run));
       this.spark = draw("svg", { class: "ls-spark", "aria-hidden": "true", viewBox: "0 0 180 22" });
-      this.runName = make("span", { class: "ls-run-name" });
-      this.runName.style.minWidth = `${Math.max(...runs.map((r) => r.length))}ch`;
+      this.runName = make("span", { class: "ls-run-name", style: { "min-width": `${Math.max(...runs.map((r) => r.length))}ch` } });
       this.head.append(make("div", { class: "ls-field" }, this.runName, make("div", { class: "ls-axis" }, this.spark, this.run)));
     } else if (runs.length > 1) {
-      this.run = select("prediction", numbered(runs), "run");
+      this.run = chooser("prediction", numbered(runs), "run");
       this.head.append(make("label", { class: "ls-field" }, "prediction ", this.run));
     }
     this.now = make("span", { class: "ls-now" });
@@ -352,31 +243,29 @@ class View {
 
     // panels
     this.panels = ["pose", "truth", "prediction", "error"].map((name) => {
-      const canvas = make("canvas", { role: "img" });
+      const screen = new Screen(name);
       const note = make("span", { class: "ls-note" });
-      const root = make("figure", { class: `ls-panel ls-panel-${name}` },
-        make("figcaption", {}, make("span", { text: name }), note), canvas);
-      return { name, root, canvas, note, pen: canvas.getContext("2d"), small: document.createElement("canvas") };
+      const root = make("figure", { class: `ls-panel ls-panel-${name}` }, make("figcaption", {}, make("span", { text: name }), note), screen.canvas);
+      return { name, root, screen, note };
     });
     this.stage = make("div", { class: "ls-panels" }, ...this.panels.map((p) => p.root));
     this.message = make("div", { class: "ls-message", role: "alert", hidden: true });
 
     // curves
     this.legend = make("div", { class: "ls-legend", role: "group", "aria-label": "curves" });
-    this.best = button("best", "Go to the best frame (B)", () => this.extreme(1), "best");
-    this.worst = button("worst", "Go to the worst frame (W)", () => this.extreme(-1), "worst");
+    this.best = control("best", "Go to the best frame (B)", () => this.extreme(1), "best");
+    this.worst = control("worst", "Go to the worst frame (W)", () => this.extreme(-1), "worst");
     this.bar = make("div", { class: "ls-bar" }, this.legend, make("div", { class: "ls-jumps" }, this.best, this.worst));
     this.plot = new PsnrPlot((index) => core.go(index));
-    this.time = make("input", { type: "range", min: 0, step: 1, "aria-label": "frame", class: "ls-time",
-      "aria-keyshortcuts": "ArrowLeft ArrowRight PageUp PageDown Home End Space" });
-    this.time.addEventListener("input", () => core.go(Number(this.time.value)));
+    this.time = slider({ min: 0, step: 1, "aria-label": "frame", class: "ls-time",
+      "aria-keyshortcuts": "ArrowLeft ArrowRight PageUp PageDown Home End Space" }, (index) => core.go(index));
 
     // controls
-    this.playButton = button("play", "Play (space)", () => core.play(!model.get("playing")), icon(ICONS.play));
-    this.loop = button("loop", "Loop (L)", () => core.set("loop", !model.get("loop")), icon(ICONS.loop));
-    this.speed = select("speed", SPEEDS, "speed");
-    this.scale = select("factor on the error", SCALES.map((s) => [s, `×${s}`]), "scale");
-    this.signed = select("kind of error", [["0", "absolute"], ["1", "signed"]], "signed", (v) => v === "1");
+    this.playButton = control("play", "Play (space)", () => core.play(!model.get("playing")), icon(ICONS.play));
+    this.loop = control("loop", "Loop (L)", () => core.set("loop", !model.get("loop")), icon(ICONS.loop));
+    this.speed = chooser("speed", SPEEDS, "speed");
+    this.scale = chooser("factor on the error", SCALES.map((s) => [s, `×${s}`]), "scale");
+    this.signed = chooser("kind of error", [["0", "absolute"], ["1", "signed"]], "signed", (v) => v === "1");
     this.colours = make("canvas", { class: "ls-colours", height: 1, "aria-hidden": "true" });
     this.coloursLow = make("span");
     this.coloursHigh = make("span");
@@ -384,31 +273,21 @@ class View {
       this.signed, this.scale, make("span", { class: "ls-ramp" }, this.coloursLow, this.colours, this.coloursHigh));
     this.controls = make("div", { class: "ls-controls" },
       make("div", { class: "ls-field" },
-        button("first", "First frame (Home)", () => core.go(0), icon(ICONS.first)),
-        button("back", "One frame back (←)", () => core.go(core.index - 1), icon(ICONS.back)),
+        control("first", "First frame (Home)", () => core.go(0), icon(ICONS.first)),
+        control("back", "One frame back (←)", () => core.go(core.index - 1), icon(ICONS.back)),
         this.playButton,
-        button("on", "One frame on (→)", () => core.go(core.index + 1), icon(ICONS.on)),
-        button("last", "Last frame (End)", () => core.go(core.clip.count - 1), icon(ICONS.last)),
+        control("on", "One frame on (→)", () => core.go(core.index + 1), icon(ICONS.on)),
+        control("last", "Last frame (End)", () => core.go(core.clip.count - 1), icon(ICONS.last)),
         this.loop,
         this.speed),
       this.error);
-    const keys = [["←", "→"], "frame", ["PgUp", "PgDn"], "10 frames", ["Space"], "play", ["B"], "best", ["W"], "worst",
-      ...(runs.length > 1 ? [["↑", "↓"], axis || "prediction"] : [])];
-    this.hint = make("div", { class: "ls-hint" },
-      ...keys.map((k) => (Array.isArray(k) ? make("span", {}, ...k.map((text) => make("kbd", { text }))) : make("span", { text: k }))));
+    const hints = keyHints([["←", "→"], "frame", ["PgUp", "PgDn"], "10 frames", ["Space"], "play", ["B"], "best", ["W"], "worst",
+      ...(runs.length > 1 ? [["↑", "↓"], axis || "prediction"] : [])]);
 
     this.body = make("div", { class: "ls-body" }, this.head, this.stage, this.message, this.bar, this.plot.root, this.time,
-      this.controls, this.hint);
+      this.controls, hints);
     this.root = make("div", { class: "lab-widget lab-scrubber", role: "group", "aria-label": "frame scrubber" }, this.body);
-  }
 
-  listen() {
-    const { model } = this;
-    const on = (traits, handler) => model.on(traits.split(" ").map((t) => `change:${t}`).join(" "), handler);
-    on("sequence run", () => this.reload());
-    on("scale signed", () => { this.settings(); this.step(); });
-    on("playing loop speed", () => this.settings());
-    on("hidden", () => this.layout());
     this.root.addEventListener("keydown", (event) => onKey(event, this));
     this.root.addEventListener("pointerdown", (event) => {
       // Keys go to the frame slider once anything without a focus of its own has been pressed.
@@ -417,9 +296,6 @@ class View {
         this.time.focus({ preventScroll: true });
       }
     });
-    this.sizes = new ResizeObserver(() => { if (this.root.clientWidth !== this.width) this.layout(); });
-    this.sizes.observe(this.root);
-    this.watchPixels();
   }
 
   /** Lay out again when the number of device pixels in a CSS pixel changes (zoom, another screen). */
@@ -431,9 +307,9 @@ class View {
 
   remove() {
     this.gone = true;
-    this.sizes.disconnect();
     this.density.removeEventListener("change", this.onDensity);
-    this.core.detach(this);
+    super.remove();
+    this.core.run();
   }
 
   // -- what is shown
@@ -469,15 +345,14 @@ class View {
   settings() {
     const { model, core } = this;
     const playing = model.get("playing");
-    const clipNow = core.clip;
+    const name = model.get("runs")[model.get("run")];
     this.sequence.value = model.get("sequence");
     if (this.run) {
-      this.run.value = model.get("run");
-      this.run.style.setProperty("--lab-done", `${(100 * model.get("run")) / (model.get("runs").length - 1)}%`);
-      put(this.run, { "aria-valuetext": model.get("runs")[model.get("run")] });
+      if (this.runName) setSlider(this.run, model.get("run"), name);
+      else this.run.value = model.get("run");
     }
-    if (this.runName) this.runName.textContent = model.get("runs")[model.get("run")];
-    this.time.max = clipNow.count - 1;
+    if (this.runName) this.runName.textContent = name;
+    this.time.max = core.clip.count - 1;
     const title = playing ? "Pause (space)" : "Play (space)";
     put(this.playButton, { title, "aria-label": title });
     this.playButton.replaceChildren(icon(playing ? ICONS.pause : ICONS.play));
@@ -486,17 +361,16 @@ class View {
     this.scale.value = model.get("scale");
     this.signed.value = model.get("signed") ? "1" : "0";
 
-    const map = bytesOf(model.get("_colours")[model.get("signed") ? 1 : 0]);
-    const size = map.length / 3;
-    if (this.colours.width !== size) this.colours.width = size;
-    const strip = new ImageData(size, 1);
-    copyFrame(map, 0, strip.data);
+    this.map = bytesOf(model.get("_colours")[model.get("signed") ? 1 : 0]);
+    const strip = new ImageData(this.map.length / 3, 1);
+    this.colours.width = strip.width;
+    copyFrame(this.map, 0, strip.data);
     this.colours.getContext("2d").putImageData(strip, 0, 0);
     const most = String(Number((1 / model.get("scale")).toPrecision(2)));
     this.coloursLow.textContent = model.get("signed") ? `−${most}` : "0";
     this.coloursHigh.textContent = most;
     this.panels[3].note.textContent = `×${model.get("scale")}`;
-    this.panels[2].note.textContent = model.get("runs").length > 1 ? model.get("runs")[model.get("run")] : "";
+    this.panels[2].note.textContent = model.get("runs").length > 1 ? name : "";
   }
 
   /** The curves of the sequence: {key, label, values, colour, ...}; keys are the names in the trait `hidden`. */
@@ -526,9 +400,8 @@ class View {
   /** Fit panels and plot to the width, and draw what does not depend on the frame. */
   layout() {
     const { model, core } = this;
-    this.width = this.root.clientWidth;
+    if (!this.width) return;
     const width = this.width - 2 * PADDING;
-    if (width <= 0) return; // not on the page yet; the ResizeObserver calls again
     const { height: H, width: W, truth, count } = core.clip;
 
     // panels: as many in a row as are wide enough, each a whole number of device pixels for a pixel of the frame
@@ -538,17 +411,10 @@ class View {
     let columns = shown.length;
     if (room(columns) < PANEL.row) columns = room(2) >= 130 ? 2 : 1;
     const widest = Math.min(room(columns), columns === shown.length ? PANEL.most : PANEL.pair);
-    const density = devicePixelRatio || 1;
-    const zoom = Math.max(1, Math.floor(Math.min(widest / W, PANEL.high / H) * density + 1e-6));
-    const panelWidth = Math.min((zoom * W) / density, widest);
+    const zoom = wholeZoom(Math.min(widest / W, PANEL.high / H));
+    const panelWidth = Math.min((zoom * W) / (devicePixelRatio || 1), widest);
     for (const p of shown) {
-      Object.assign(p.small, { width: W, height: H });
-      p.pixels = new ImageData(W, H);
-      if (p.canvas.width !== zoom * W || p.canvas.height !== zoom * H) {
-        Object.assign(p.canvas, { width: zoom * W, height: zoom * H });
-      }
-      p.canvas.style.width = `${panelWidth}px`;
-      p.canvas.style.height = `${(panelWidth * H) / W}px`;
+      p.screen.size(W, H, zoom, panelWidth);
       p.root.style.width = `${panelWidth}px`;
     }
     this.stage.style.gridTemplateColumns = `repeat(${columns}, ${panelWidth}px)`;
@@ -566,9 +432,9 @@ class View {
     this.error.hidden = !truth;
     this.nowValue.hidden = !has;
     if (has) this.plot.show(all.filter((s) => !hidden.has(s.key)), count, bodyWidth);
-    const inset = has ? MARGIN.left - 7 : 0; // the thumb's centre stands under the cursor
+    const inset = has ? BOX.left - 7 : 0; // the thumb's centre stands under the cursor
     this.time.style.marginLeft = `${inset}px`;
-    this.time.style.width = `${bodyWidth - inset - (has ? MARGIN.right - 7 : 0)}px`;
+    this.time.style.width = `${bodyWidth - inset - (has ? BOX.right - 7 : 0)}px`;
     this.drawLegend(all, hidden);
     this.drawSpark();
     this.main = all.find((s) => s.main);
@@ -599,16 +465,14 @@ class View {
       this.legendKeys = keys;
       this.legend.replaceChildren(...entries.map((s) => {
         const line = draw("line", { x1: 0, x2: 20, y1: 5, y2: 5, "stroke-dasharray": s.dash ?? null,
-          "stroke-width": s.main ? 2.5 : 1.75, opacity: s.faint ? 0.45 : 1 });
-        line.style.stroke = s.colour;
+          "stroke-width": s.main ? 2.5 : 1.75, opacity: s.faint ? 0.45 : 1, style: { stroke: s.colour } });
         const label = s.faint ? `other ${model.get("_axis")}s` : s.label;
-        const item = make("button", { type: "button", title: `Show or hide the curve: ${label}` },
-          draw("svg", { class: "ls-key", viewBox: "0 0 20 10", "aria-hidden": "true" }, line),
-          make("span", { text: label }), make("span", { class: "ls-value", hidden: s.faint || null }));
-        item.addEventListener("click", () => {
-          const now = model.get("hidden");
-          core.set("hidden", now.includes(s.key) ? now.filter((k) => k !== s.key) : [...now, s.key]);
-        });
+        const item = button(null, `Show or hide the curve: ${label}`,
+          draw("svg", { class: "ls-key", viewBox: "0 0 20 10", "aria-hidden": "true" }, line), () => {
+            const now = model.get("hidden");
+            core.set("hidden", now.includes(s.key) ? now.filter((k) => k !== s.key) : [...now, s.key]);
+          });
+        item.append(make("span", { text: label }), make("span", { class: "ls-value", hidden: s.faint || null }));
         return item;
       }));
       this.legend.children[focus]?.focus();
@@ -645,25 +509,18 @@ class View {
     const frames = { pose: core.frames.peek(sequence, "pose"), truth: core.frames.peek(sequence, "truth"),
       prediction: core.frames.peek(sequence, model.get("run")) };
     for (const p of this.panels) {
-      if (p.root.hidden || !p.pixels) continue;
-      if (p.name === "error") {
-        if (!frames.prediction || !frames.truth) continue;
-        copyError(frames.prediction, frames.truth, index, model.get("scale"), model.get("signed"), model.get("_colours"), p.pixels.data);
-      } else {
-        if (!frames[p.name]) continue;
-        copyFrame(frames[p.name], index, p.pixels.data);
-      }
-      p.small.getContext("2d").putImageData(p.pixels, 0, 0);
-      p.pen.imageSmoothingEnabled = false;
-      p.pen.drawImage(p.small, 0, 0, p.canvas.width, p.canvas.height);
-      put(p.canvas, { "aria-label": `${p.name}, frame ${index + 1}` });
+      if (p.root.hidden || !p.screen.pixels) continue;
+      if (p.name !== "error" && frames[p.name]) p.screen.show(frames[p.name], index);
+      else if (p.name === "error" && frames.prediction && frames.truth) {
+        copyError(frames.prediction, frames.truth, index, model.get("scale"), model.get("signed"), this.map, p.screen.rgba);
+        p.screen.show();
+      } else continue;
+      put(p.screen.canvas, { "aria-label": `${p.name}, frame ${index + 1}` });
     }
 
     const value = this.main?.values[index - 1];
     const words = index === 0 ? "given" : this.main ? `${decibel(value)} dB` : "";
-    this.time.value = index;
-    this.time.style.setProperty("--lab-done", `${(100 * index) / (count - 1)}%`);
-    put(this.time, { "aria-valuetext": `frame ${index + 1} of ${count}${words && `, ${words}`}` });
+    setSlider(this.time, index, `frame ${index + 1} of ${count}${words && `, ${words}`}`);
     this.now.textContent = `frame ${String(index + 1).padStart(String(count).length, "\u2007")} / ${count}`;
     this.nowValue.textContent = words;
     if (!this.plot.root.hidden && this.width) this.plot.step(index);
@@ -701,7 +558,7 @@ function extremes(values) {
 function onKey(event, view) {
   const { core, model } = view;
   const target = event.target;
-  if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return; // the notebook's: save, run ...
+  if (foreignKey(event)) return;
   event.stopPropagation(); // from JupyterLab 4.1 on, this keeps its commands on arrows, Space and letters away
   if (target.tagName === "SELECT") return;
   const several = model.get("runs").length > 1;
@@ -728,18 +585,9 @@ function onKey(event, view) {
 
 // ── 7 Start ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-const cores = new WeakMap(); // by the model's clips: each call may get another face of one and the same model
-
-function initialize({ model }) {
-  cores.set(model.get("_clips"), new Core(model));
+const widget = widgetOf((model, el, core) => new View(model, el, core), (model) => {
   // A page or a notebook that opens must not start moving where people asked for less motion.
   if (matchMedia("(prefers-reduced-motion: reduce)").matches) model.set("playing", false);
-}
-
-function render({ model, el }) {
-  const view = new View(model, el, cores.get(model.get("_clips")));
-  return () => view.remove();
-}
-
-const widget = { initialize, render };
+  return new Core(model);
+}, "_clips");
 export default widget;

@@ -8,7 +8,8 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** An HTML element; `text` is set as text, everything else as an attribute (true: without value; null: left out). */
+/** An HTML element; `text` is set as text, `style` property by property, everything else as an attribute (true: without
+ *  value; null: left out). */
 function make(tag, attributes = {}, ...children) {
   return put(document.createElement(tag), attributes, children);
 }
@@ -22,6 +23,7 @@ function draw(tag, attributes = {}, ...children) {
 function put(element, attributes, children = []) {
   for (const [name, value] of Object.entries(attributes)) {
     if (name === "text") element.textContent = value;
+    else if (name === "style") for (const [property, v] of Object.entries(value)) element.style.setProperty(property, v);
     else if (value === null || value === false) element.removeAttribute(name);
     else element.setAttribute(name, value === true ? "" : value);
   }
@@ -165,7 +167,7 @@ class Screen {
 /** Axes and layers to draw in (grid, curves, marks), in an SVG of its own or as one of several in `svg`.
  *  `box`: height of the SVG; left and right, margins; top and floor, where the plot begins and ends; in CSS pixels. */
 class Plot {
-  constructor(box, attributes = {}, svg = draw("svg", { height: box.height, ...attributes })) {
+  constructor(box, attributes = {}, svg = draw("svg", { class: "lab-plot", height: box.height, ...attributes })) {
     Object.assign(this, { box, svg, width: 0, xs: [0, 1], ys: [0, 1] });
     for (const name of ["grid", "curves", "marks"]) {
       this[name] = draw("g", { class: `lab-${name}` });
@@ -199,7 +201,7 @@ class Plot {
     return draw("text", { x: x.toFixed(1), y: y.toFixed(1), dy: "0.35em", "text-anchor": anchor, text, ...attributes });
   }
 
-  /** Lines at the ticks `ys` and numbers at all; `gap` and `drop`: from the axes to the numbers; `mark`: length of a mark
+  /** Lines at the ticks `ys` and numbers at all; `gap` and `drop`: from the axes to the numbers' ends and feet; `mark`: length of a mark
    *  at `xs`; `say`: a number in words;  @returns the elements, which stand in `grid` */
   axes(xs, ys, { gap = 8, drop = 14, mark = 0, say = numeral } = {}) {
     const { left, right, floor } = this.box;
@@ -211,7 +213,7 @@ class Plot {
     for (const t of xs) {
       const x = this.x(t);
       if (mark) parts.push(draw("line", { x1: x.toFixed(1), x2: x.toFixed(1), y1: floor, y2: floor + mark }));
-      parts.push(this.text(x, floor + drop, numeral(t)));
+      parts.push(this.text(x, floor + drop, numeral(t), "middle", { dy: null }));
     }
     this.grid.replaceChildren(...parts);
   }
@@ -231,9 +233,9 @@ class Plot {
     return draw("line", { class: kind, y1: this.box.top, y2: this.box.floor, ...attributes });
   }
 
-  /** Move a cursor to x; null hides it. */
+  /** Move a cursor to x, and give it back; null hides it. */
   moveTo(cursor, value) {
-    put(cursor, value === null ? { visibility: "hidden" } : { visibility: "visible", transform: `translate(${this.x(value).toFixed(1)} 0)` });
+    return put(cursor, value === null ? { visibility: "hidden" } : { visibility: "visible", transform: `translate(${this.x(value).toFixed(1)} 0)` });
   }
 }
 

@@ -72,7 +72,7 @@ class Monitor:
 
     def points(self, panel):
         """Number of points of the first curve of a panel."""
-        path = self.root.locator(f".lm-panel-{panel} .lm-curves path").first
+        path = self.root.locator(f".lm-panel-{panel} .lab-curves path").first
         return len(re.findall("[ML]", path.get_attribute("d")))
 
     def last_step(self):

@@ -213,7 +213,7 @@ def test_mouse_on_slider_curve_and_buttons(tab):
 
 def test_legend_hides_and_shows_curves(tab):
     scrubber = Scrubber(tab.page)
-    curves = scrubber.root.locator(".ls-curves path")
+    curves = scrubber.root.locator(".lab-curves path")
     button = scrubber.root.get_by_role("button", name="copy of frame 1")
     assert curves.count() == 3 and button.get_attribute("aria-pressed") == "true"
     button.focus()
