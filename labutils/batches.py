@@ -47,8 +47,8 @@ class Clips:
         self.cfg, self.latent_shape, self.ranks = cfg, latent_shape, ranks
         self.frames, self.labels = (self._resident(a) for a in (train.frames, train.labels))  # uint8 (N, H, W, 3)
 
-    def draw(self, step: int, frames: int, tfr: float) -> Batch:
-        """The batch of training step ``step``, from the first ``frames`` frames.
+    def draw(self, step: int, count: int, tfr: float) -> Batch:
+        """The batch of training step ``step``, from the first ``count`` frames.
 
         Args:
             tfr: the teacher-forcing ratio, the chance that the previous TRUE frame is fed.
@@ -58,12 +58,13 @@ class Clips:
         """
         B, T = self.cfg.batch_size, self.cfg.train_vi_len
         coins, noise = self._generators(step)
-        start = torch.randint(0, frames - T + 1, (B, 1), generator=coins)
+        start = torch.randint(0, count - T + 1, (B, 1), generator=coins)
         teacher = torch.rand(B, T - 1, generator=coins) < tfr
         eps = torch.randn(B, T - 1, *self.latent_shape, generator=noise, device=self.ranks.device)
         own = self.ranks.share(B)
         index = (start[own] + torch.arange(T)).T  # (T, B)
-        return Batch(*(self._images(self._take(a, index)) for a in (self.frames, self.labels)), teacher[own], eps[own])
+        frames, labels = (self._images(self._take(a, index)) for a in (self.frames, self.labels))
+        return Batch(frames, labels, teacher[own], eps[own])
 
     def remember(self, batch: Batch, predictions: Tensor) -> None:
         """Keep what later batches need of the predictions (B, T-1, 3, H, W): nothing."""
@@ -100,11 +101,11 @@ class Replay(Clips):
         super().__init__(train, cfg, latent_shape, ranks)
         self.predicted = self.frames.clone()  # each frame as it was last predicted; true where it never was
 
-    def draw(self, step: int, frames: int, tfr: float) -> Batch:
+    def draw(self, step: int, count: int, tfr: float) -> Batch:
         """As ``Clips.draw``: a batch of clips of two frames, whose first one is always fed."""
         B = self.cfg.batch_size * (self.cfg.train_vi_len - 1)
         coins, noise = self._generators(step)
-        t = torch.randint(1, frames, (B,), generator=coins)
+        t = torch.randint(1, count, (B,), generator=coins)
         true = torch.rand(B, generator=coins) < tfr
         shift = self._shift(B, coins) if self.cfg.shift else None
         eps = torch.randn(B, 1, *self.latent_shape, generator=noise, device=self.ranks.device)
@@ -130,6 +131,7 @@ class Replay(Clips):
         frames = to_bytes(predictions[:, 0])  # (B, H, W, 3)
         if batch.shift is not None:
             frames = moved(frames, -batch.shift)
+        assert batch.places is not None  # it was drawn here
         frames, places = self.ranks.gather(frames), self.ranks.gather(batch.places)
         self.predicted[places.to(self.predicted.device)] = frames.to(self.predicted.device)
 

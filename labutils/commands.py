@@ -228,6 +228,7 @@ def validate_model(cfg: LabConfig) -> "tuple[Report, Video]":
     val = load_split(cfg.DR, "val", cfg)
     out, report = _evaluate(cfg, "val", [val])
     (sequence,) = report.sequences
+    assert sequence.psnr is not None  # a validation video has its true frames
     show.save(show.psnr_per_frame({"prediction": sequence.psnr}, sequence.baselines), out / "psnr.png")
     show.write_gif(out / "prediction.gif", _panels(sequence.prediction, val))
     title = f"Validation, {len(sequence.psnr)} predicted frames: PSNR {report.average:.2f} dB, SSIM {report.ssim:.3f}"
@@ -285,7 +286,7 @@ def _evaluate(cfg: LabConfig, name: str, videos: "Sequence[Video]") -> "tuple[Pa
     from labutils.evaluation import evaluate
     from labutils.metrics import mean_training_frame
 
-    model = load_model(cfg.ckpt_path, select_device(cfg.device))
+    model = load_model(cfg.ckpt_path or _best(cfg.save_root), select_device(cfg.device))
     trained = (Path(cfg.DR) / "train").is_dir()
     mean_frame = mean_training_frame(load_split(cfg.DR, "train", cfg)) if trained else None
     out = Path(cfg.save_root) / name
@@ -404,7 +405,7 @@ def _flags(parser: argparse.ArgumentParser, *names: str, hide_others: bool = Fal
         options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": help_texts.get(f.name, text)}
         if f.name not in names:
             options["help"] = argparse.SUPPRESS
-        kind = typing.get_args(f.type)[0] if isinstance(f.type, types.UnionType) else f.type
+        kind: Any = typing.get_args(f.type)[0] if isinstance(f.type, types.UnionType) else f.type
         if kind is bool:
             options["action"] = argparse.BooleanOptionalAction
         elif typing.get_origin(kind) is Literal:

@@ -164,7 +164,7 @@ class Report:
     def baselines(self) -> dict[str, float]:
         """Name -> mean PSNR in dB, averaged like the prediction's."""
         names = [name for name in BASELINES if any(name in s.baselines for s in self.sequences)]
-        return {name: _mean([s.baselines.get(name) for s in self.sequences]) for name in names}
+        return {name: float(_mean([s.baselines.get(name) for s in self.sequences]) or 0.0) for name in names}
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, unrounded; PSNR in dB, means over frames 2..T, grade in per cent."""

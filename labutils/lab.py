@@ -34,8 +34,9 @@ from labutils.images import Video
 if TYPE_CHECKING:
     import torch
 
+    from labutils.checkpoint import Row
     from labutils.model import ConditionalVAE
-    from labutils.training import Row, Trainer
+    from labutils.training import Trainer
 
 T = TypeVar("T")
 BASE_STEPS = {"smoke": 40, "quick": 800, "full": 8000}  # of the model that most notebooks share

@@ -6,15 +6,12 @@ frames 2..T, since the first one is given; predictions are clipped to [0, 1].
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from labutils.errors import LabError
 from labutils.images import Video
-
-if TYPE_CHECKING:  # imported where it is needed: the processes that render a dance do without it
-    pass
 
 CAP = 100.0  # dB, the PSNR of two identical frames, which would be infinite
 GRADES = ((25, 100), (24, 90), (23, 80), (22, 70), (21, 60), (20, 50))  # at least so many dB: per cent of the points
@@ -24,13 +21,11 @@ BASELINES = {  # predictors without a model, and what they are called everywhere
     "copy_previous": "copy of the previous true frame (unfair)",
 }
 
-Frames = "Tensor | np.ndarray"
-
 
 # ---------------------------------------------------------------------------------------------------------- measures
 
 
-def psnr(pred: Frames, target: Frames) -> Any:
+def psnr(pred: Any, target: Any) -> Any:
     """Peak signal-to-noise ratio of each frame in dB, 10 log10(1 / MSE), at most 100 (identical frames).
 
     Args:
@@ -54,7 +49,7 @@ def psnr(pred: Frames, target: Frames) -> Any:
     return -10 * mse.clamp_min(10 ** (-CAP / 10)).log10()
 
 
-def ssim(pred: Frames, target: Frames) -> np.ndarray:
+def ssim(pred: Any, target: Any) -> np.ndarray:
     """Structural similarity of each frame (scikit-image: 7x7 uniform window, mean over channels), float64 (...,).
 
     Wang et al., "Image quality assessment: from error visibility to structural similarity" (IEEE TIP 2004).  Arguments
@@ -74,7 +69,7 @@ def ssim(pred: Frames, target: Frames) -> np.ndarray:
     return np.array(values, dtype=np.float64).reshape(batch)
 
 
-def _check_pair(pred: Frames, target: Frames) -> None:
+def _check_pair(pred: Any, target: Any) -> None:
     arrays = all(isinstance(x, np.ndarray) and x.dtype == np.uint8 for x in (pred, target))
     tensors = not arrays and all(_is_float_tensor(x) for x in (pred, target))
     fit = (tensors or arrays) and pred.shape == target.shape and pred.ndim >= 3
@@ -85,7 +80,7 @@ def _check_pair(pred: Frames, target: Frames) -> None:
 
 
 def _is_float_tensor(x: Any) -> bool:
-    from torch import Tensor
+    from torch import Tensor  # here: the processes that render a dance do without it
 
     return isinstance(x, Tensor) and x.is_floating_point()
 

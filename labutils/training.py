@@ -127,7 +127,7 @@ class Trainer:
         self.best_psnr, self.stopping = -math.inf, False
 
         model.set_background(train.frames, train.labels)
-        self.model = model.to(self.device, memory_format=torch.channels_last).train()
+        self.model = model.to(self.device).to(memory_format=torch.channels_last).train()
         self.averaged = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.optimizers = build_optimizers(self.model, cfg)
         self.peak_lr = [group["lr"] for o in self.optimizers for group in o.param_groups]
@@ -135,7 +135,7 @@ class Trainer:
         if self.ranks.world > 1:
             self.objective = DistributedDataParallel(self.objective)
         if cfg.compile:
-            self.objective = torch.compile(self.objective)
+            self.objective.compile()
         self.batches = {"clips": Clips, "replay": Replay}[cfg.mode](train, cfg, model.latent_shape, self.ranks)
         self._unread: list[tuple[Row, Tensor]] = []
 

@@ -78,9 +78,9 @@ def bench(args: argparse.Namespace) -> None:
         dance.make_data(shared["DR"], *sizes)
     cfg = configure(shared)
     videos = [*(load_split(cfg.DR, split, cfg) for split in ("train", "val")), *load_test(cfg.DR, cfg)]  # now cached
-    sizes = {video.name: len(video.labels) for video in videos}
-    results = {"machine": machine(device), "data": Path(cfg.DR).name, "frames": sizes, "trials": trials}
-    results |= {"complete": False, **{name: [] for name in CASES}}
+    frames = {video.name: len(video.labels) for video in videos}
+    results: dict[str, Any] = {"machine": machine(device), "data": Path(cfg.DR).name, "frames": frames}
+    results |= {"trials": trials, "complete": False, **{name: [] for name in CASES}}
     try:
         for case in plan(trials, args.quick, 0.6 if args.quick else 60 * args.minutes):
             print(", ".join(f"{name} {value}" for name, value in case.items()), file=sys.stderr)

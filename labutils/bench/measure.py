@@ -139,7 +139,8 @@ def speed(spec: Spec) -> dict[str, Any]:
 
 def learn(spec: Spec) -> dict[str, Any]:
     """Train for ``spec["seconds"]``; score the final weights, and earlier ones until the targets are reached."""
-    cfg, copies = configure(spec, minutes=spec["seconds"] / 60), []
+    cfg = configure(spec, minutes=spec["seconds"] / 60)
+    copies: list[tuple[float, dict[str, torch.Tensor]]] = []
     videos, val = _scored(spec, cfg)
 
     def keep(event: str, trainer: Trainer) -> None:
@@ -199,13 +200,14 @@ def _score(network: ConditionalVAE, videos: list[Video]) -> float | None:
 
 def growth(spec: Spec) -> dict[str, Any]:
     """Seconds of a step of ours over its settings (clip length: rollouts of own frames), and of a test rollout."""
-    cfg, steps = configure(spec), {name: [] for name in SWEEPS}
+    cfg = configure(spec)
+    steps: dict[str, list[tuple[int, float]]] = {name: [] for name in SWEEPS}
     train = load_split(cfg.DR, "train", cfg)
     for name, values in SWEEPS.items():
         for value in values[:2] if spec["quick"] else values:
             index = np.arange(value if name == "frames" else len(train.frames)) % len(train.frames)
             data = Video("train", train.frames[index], train.labels[index])
-            changes = {} if name == "frames" else {name: value}
+            changes: dict[str, Any] = {} if name == "frames" else {name: value}
             changes |= {"mode": "clips"} if name == "train_vi_len" else {}
             trainer = build(spec, cfg.replace(**changes), data)
             steps[name].append((value, statistics.median(time_steps(trainer, 0.0, spec["seconds"]))))

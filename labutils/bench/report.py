@@ -60,12 +60,12 @@ def table(results: dict[str, Any]) -> str:
         lines.append(row(name, *cells))
     if not limit and results["machine"]["device"] == "cuda":
         lines.append("\nThe limit of this card is unknown (see LIMITS), so no utilisation is given.")
-    heads = "training", "steps", "PSNR, dB", "sequences", "validation, dB", "seconds to a target"
-    lines += ["", row(*heads), row(*["---"] * len(heads))] if summary["learn"] else []
+    columns = "training", "steps", "PSNR, dB", "sequences", "validation, dB", "seconds to a target"
+    lines += ["", row(*columns), row(*["---"] * len(columns))] if summary["learn"] else []
     for name, v in summary["learn"].items():
         reached = [f"{k[5:]} dB: {number(v[k], '.1f', 'not reached')}" for k in v if k.startswith("s_to_")]
-        cells = number(v["psnr"], ".2f", "not finite"), f"{v['sequences']:.0f}", number(v["val_psnr"], ".2f")
-        lines.append(row(name, f"{v['steps']:.0f}", *cells, ", ".join(reached)))
+        scores = number(v["psnr"], ".2f", "not finite"), f"{v['sequences']:.0f}", number(v["val_psnr"], ".2f")
+        lines.append(row(name, f"{v['steps']:.0f}", *scores, ", ".join(reached)))
     lines.append("")
     for measured in results["growth"]:
         lines.append("Rollout of {sequences} sequences, {frames} frames each: {s:.2f} s".format(**measured["rollout"]))

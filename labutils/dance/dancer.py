@@ -73,7 +73,7 @@ class Dancer:
 
     # -- movements
 
-    def move(self, frames: int, swing: str = "", **to: float) -> None:
+    def move(self, frames: int, swing: str = "", /, **to: float) -> None:
         """Ease the channels ``to`` to their new values; ``swing`` names a foot that leaves the floor meanwhile.
 
         The easing is the minimum-jerk curve 10 s^3 - 15 s^4 + 6 s^5 (Flash and Hogan, 1985).
@@ -109,7 +109,7 @@ class Dancer:
             target = yaw - rest * (1 - i / count)
             target += 360 * round((self.heading() - target) / 360)
             for foot in "lr" if rest > 0 else "rl":
-                self.move(9, swing=foot, **self.foothold(foot, x, z, target))
+                self.move(9, foot, **self.foothold(foot, x, z, target))
 
     def walk(self, x: float, z: float) -> None:
         """Turn towards (x, z), walk there and close the feet; the arms swing against the legs."""
@@ -128,10 +128,10 @@ class Dancer:
             swing = {f"{other}_flex": 22.0, f"{foot}_flex": -20.0, f"{other}_elbow": 28.0, f"{foot}_elbow": 14.0}
             hold = self.foothold(foot, x0 + part * (x - x0), z0 + part * (z - z0), yaw, apart=0.07)
             heels = {f"{other}_pitch": 16.0, f"{foot}_pitch": 0.0}
-            self.move(pace, swing=foot, lean=4.0, shift=0.04, **hold, **swing, **heels)
+            self.move(pace, foot, lean=4.0, shift=0.04, **hold, **swing, **heels)
         last = feet[(count + 1) % 2]
         level = dict.fromkeys(("r_flex", "l_flex", "r_pitch", "l_pitch", "lean", "shift"), 0.0)
-        self.move(pace, swing=last, **level, **self.foothold(last, x, z, yaw), **STANDING)
+        self.move(pace, last, **level, **self.foothold(last, x, z, yaw), **STANDING)
 
     def come_back(self) -> None:
         """From the rim of the picture, or from too near or too far, back to the middle."""
@@ -208,11 +208,11 @@ def lunge(d: Dancer) -> None:
     yaw, (x, z) = d.heading(), d.place()
     s, o = d.sides()
     to = d.ahead(d.rng.uniform(0.75, 0.95))
-    d.move(24, swing=s, drop=0.24, lean=8.0, **{f"{o}_pitch": 35.0}, **d.foothold(s, *to, yaw))
+    d.move(24, s, drop=0.24, lean=8.0, **{f"{o}_pitch": 35.0}, **d.foothold(s, *to, yaw))
     for _ in range(int(d.rng.integers(1, 3))):
         d.move(16, drop=0.38, **{f"{o}_pitch": 50.0, f"{o}_flex": 35.0, f"{o}_elbow": 60.0, f"{s}_flex": -20.0})
         d.move(16, drop=0.24, **{f"{o}_pitch": 35.0})
-    d.move(22, swing=s, drop=0.0, lean=0.0, **{f"{o}_pitch": 0.0}, **d.foothold(s, x, z, yaw))
+    d.move(22, s, drop=0.0, lean=0.0, **{f"{o}_pitch": 0.0}, **d.foothold(s, x, z, yaw))
     d.rest(16)
 
 
@@ -220,12 +220,12 @@ def kneel(d: Dancer) -> None:
     """Down on one knee, stay, and up again."""
     yaw, (x, z) = d.heading(), d.place()
     s, o = d.sides()
-    d.move(22, swing=s, drop=0.08, **d.foothold(s, *d.ahead(0.8), yaw))
+    d.move(22, s, drop=0.08, **d.foothold(s, *d.ahead(0.8), yaw))
     knee = {f"{o}_pitch": 72.0, f"{s}_flex": 35.0, f"{s}_elbow": 40.0}
     d.move(30, drop=0.45, shift=0.06, lean=8.0, **knee)
     d.move(int(d.rng.integers(12, 36)), look=d.rng.uniform(-30, 30))
     d.move(30, drop=0.08, shift=0.0, lean=4.0, look=0.0, **{f"{o}_pitch": 0.0, f"{s}_flex": 0.0})
-    d.move(20, swing=s, drop=0.0, lean=0.0, **d.foothold(s, x, z, yaw))
+    d.move(20, s, drop=0.0, lean=0.0, **d.foothold(s, x, z, yaw))
     d.rest(14)
 
 
@@ -238,7 +238,7 @@ def side_steps(d: Dancer) -> None:
     for sign, path in ((way, spots), (-way, spots[-2::-1] + [start])):
         for spot in path:
             for foot in "lr" if sign > 0 else "rl":
-                d.move(11, swing=foot, r_abd=30.0, l_abd=30.0, drop=0.04, **d.foothold(foot, *spot, yaw))
+                d.move(11, foot, r_abd=30.0, l_abd=30.0, drop=0.04, **d.foothold(foot, *spot, yaw))
     d.rest(16)
 
 

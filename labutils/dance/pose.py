@@ -49,7 +49,7 @@ def estimate(points: np.ndarray, height: int, width: int, rng: np.random.Generat
     frames = len(points)
     joints = project(points[:, :18], height, width)[0]
     joints += rng.normal(0, JITTER * height, joints.shape)
-    unseen = ((joints < 0) | (joints >= [width, height])).any(-1)  # (T, 18)
+    unseen: np.ndarray = np.any((joints < 0) | (joints >= [width, height]), axis=-1)  # (T, 18)
     ears = points[:, [INDEX["r_ear"], INDEX["l_ear"]]]
     outward = (ears - ears.mean(1, keepdims=True)) / np.linalg.norm(ears[:, :1] - ears[:, 1:], axis=-1, keepdims=True)
     unseen[:, 16:18] |= outward[:, :, 2] > 0.42  # 0.5 is straight away from the camera

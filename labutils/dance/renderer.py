@@ -97,7 +97,7 @@ def _shadow(points: np.ndarray, ground: np.ndarray, floor: np.ndarray) -> np.nda
         if name != "pelvis":  # the shadow of a foot grows wider and paler as the foot is lifted
             spread *= 1 + 2 * max(y - 0.08, 0)
             strength *= math.exp(-5 * max(y - 0.08, 0))
-        gap = ((ground - np.float32([x, z - 0.04])) ** 2).sum(-1)
+        gap = ((ground - np.array([x, z - 0.04], np.float32)) ** 2).sum(-1)
         shade *= 1 - strength * floor * np.exp(-gap / spread**2)
     return shade
 

@@ -40,7 +40,7 @@ def _describe(
     """One row of ``statistics``: frames, labels (N, 32, 64, 3), first frames of sequences, mean training frame."""
     result = dict.fromkeys(STATISTICS, math.nan)
     if labels is not None:
-        ink = (labels < 225).any(-1)  # (N, 32, 64)
+        ink: np.ndarray = np.any(labels < 225, axis=-1)  # (N, 32, 64)
         result |= {"frames": len(labels), "ink": 100 * ink.mean(), "blank": 100 * (~ink.any((1, 2))).mean()}
     if frames is not None:
         result["frames"] = len(frames)

@@ -96,7 +96,9 @@ class Gaussian_Predictor(nn.Sequential):
             ResidualBlock(N // 2, N), nn.Identity(), nn.Conv2d(N, 2 * N, 1),
         )  # fmt: skip
 
-    def forward(self, frame: Tensor, label: Tensor, eps: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(  # type: ignore[override]
+        self, frame: Tensor, label: Tensor, eps: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         mu, logvar = super().forward(torch.cat([frame, label], dim=1)).chunk(2, dim=1)
         return reparameterize(mu, logvar, eps), mu, logvar
 
@@ -112,7 +114,7 @@ class Decoder_Fusion(nn.Sequential):
             DepthConvBlock(i // 2, O // 2), nn.Conv2d(O // 2, O, 1),
         )  # fmt: skip
 
-    def forward(self, frame: Tensor, label: Tensor, z: Tensor) -> Tensor:
+    def forward(self, frame: Tensor, label: Tensor, z: Tensor) -> Tensor:  # type: ignore[override]
         return super().forward(torch.cat([frame, label, z], dim=1))
 
 
@@ -132,7 +134,7 @@ class Generator(nn.Sequential):
 
 def build(cfg: LabConfig) -> tuple[dict[str, nn.Module], tuple[int, int, int]]:
     """The five modules and the shape (N, h, w) of one latent."""
-    modules = {
+    modules: dict[str, nn.Module] = {
         "frame_transformation": RGB_Encoder(3, cfg.F_dim),
         "label_transformation": Label_Encoder(3, cfg.L_dim),
         "Gaussian_Predictor": Gaussian_Predictor(cfg.F_dim + cfg.L_dim, cfg.N_dim),

@@ -225,8 +225,8 @@ def _finish(figure: Figure, axes: np.ndarray, xlabel: str | None = None) -> Figu
         ax.grid(True, color="0.9", linewidth=0.7)
         ax.set_axisbelow(True)
         ax.spines[["top", "right"]].set_visible(False)
-        if ax.get_legend():
-            ax.get_legend().set_frame_on(False)
+        if legend := ax.get_legend():
+            legend.set_frame_on(False)
     for ax in axes.flat:
         if xlabel:
             ax.set_xlabel(xlabel)
