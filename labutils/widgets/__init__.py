@@ -8,7 +8,7 @@ _HOME = {
     "FrameScrubber": "scrubber",
     "LatentExplorer": "latent",
     "PoseStudio": "studio",
-    "ReparameterizationExplorer": "latent",
+    "ReparameterizationExplorer": "reparameterization",
     "ScheduleExplorer": "schedule",
     "TrainingMonitor": "monitor",
 }

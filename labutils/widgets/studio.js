@@ -1,15 +1,11 @@
 /* PoseStudio in the browser (studio.py tells what it shows; page.py what a module must keep to).
 
-   1 Elements and numbers   2 Line to Python   3 Figure   4 Core   5 View   6 Keys   7 Start
+   1 Figure   2 Core   3 View   4 Keys   5 Start
 
    The figure lives here and follows the hand at once.  Python is asked for one prediction at a time, always for the
    latest pose.  The traits hear of a pose ten times a second, and always of the last one. */
 
-// ── 1 Elements and numbers ───────────────────────────────────────────────────────────────────────────────────────────
-
-// ── 2 Line to Python ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-// ── 3 Figure ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── 1 Figure ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 const NECK = 1;
 const FACE = new Set([0, 14, 15, 16, 17]);
@@ -70,143 +66,119 @@ class Skeleton {
   }
 }
 
-// ── 4 Core ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── 2 Core ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 const SETTLE = 3; // steps that the model takes on when the hand rests: old limbs fade from the last frame
+const SHOWN = ["joints", "hidden", "feed", "latent"]; // what the picture depends on
+const DANCED = ["keyframes", "between", "source", "feed", "latent"]; // and the dance
 
 /** What all views of one studio share: the figure, the dance, the picture. */
 class Core {
   constructor(model) {
-    this.model = model;
-    this.about = model.get("_about");
-    this.skeleton = new Skeleton(this.about.limbs);
-    this.views = new Set();
-    this.past = [];
-    this.steps = 0;
-    this.settled = 0;
+    const about = model.get("_about");
+    Object.assign(this, { model, about, skeleton: new Skeleton(about.limbs), views: new Set(), settled: 0 });
     this.recording = null; // poses so far, Float32Array(36) each
     this.dance = null; // {frames: Uint8Array, poses: Float32Array, count}
-    this.playing = false;
     this.place = null; // frame of the dance that is shown; null: the figure
-    const names = ["joints", "hidden", "feed", "latent", "keep_lengths", "keyframes", "between", "source", "fps"];
-    this.traits = new Traits(model, names, (name) => {
-      if (["joints", "hidden"].includes(name)) this.stop();
-      if (["joints", "hidden", "feed", "latent"].includes(name)) this.request();
-      if (["keyframes", "between", "source"].includes(name)) this.stale = true;
+    this.message = null; // {text, gif}
+    this.player = new Clock(() => this.at.fps, (steps) => {
+      this.place = (this.place + steps) % this.dance.count;
       this.refresh();
     });
-    this.line = new Line(model, this.about.patience ?? 1000, (...answer) => this.receive(...answer), (question) => {
+    this.traits = new Traits(model, [...new Set([...SHOWN, ...DANCED, "keep_lengths", "fps"])], (name) => this.changed([name]));
+    this.line = new Line(model, about.patience, (...answer) => this.receive(...answer), (question) => {
       if (question.what !== "step") this.say("Python does not answer; the figure moves, but nobody paints it.");
       this.refresh();
     });
-    model.on("change:_take", () => { if (!this.takes) this.fetch(); });
-    const shown = model.get("_shown");
-    this.picture = { prediction: bytesOf(shown.prediction), label: bytesOf(shown.label) };
-    if (shown.frames) {
-      inflate(shown.frames).then((frames) => this.load(frames, floatsOf(shown.poses))).catch((error) => this.say(error.message));
-    }
-    this.tick = this.tick.bind(this);
+    model.on("change:_take", () => { if (!this.sent) this.fetch(); });
+    const { prediction, label, frames, poses } = model.get("_shown");
+    this.picture = { prediction: bytesOf(prediction), label: bytesOf(label) };
+    if (frames) inflate(frames).then((unpacked) => this.load(unpacked, floatsOf(poses))).catch((error) => this.say(error.message));
   }
 
   get at() { return this.traits.values; }
 
   say(text, gif = null) {
-    this.message = text;
-    this.gif = gif;
+    this.message = { text, gif };
     this.refresh();
   }
 
   refresh() { for (const view of this.views) view.show(); }
 
-  // -- the figure
-
-  bounded(places) {
-    const { width, height, outside } = this.about;
-    return places.map(([x, y]) => [clip(x, -outside * width, (1 + outside) * width), clip(y, -outside * height, (1 + outside) * height)]);
-  }
-
-  /** Remember the figure as it is, for undo. */
-  mark() {
-    const state = JSON.stringify([this.at.joints, this.at.hidden]);
-    if (this.past.at(-1) !== state) this.past.push(state);
-    if (this.past.length > 200) this.past.shift();
-  }
-
-  undo() {
-    const now = JSON.stringify([this.at.joints, this.at.hidden]);
-    let state = this.past.pop();
-    if (state === now) state = this.past.pop();
-    if (!state) return;
-    const [joints, hidden] = JSON.parse(state);
-    this.change({ joints, hidden });
-  }
-
-  /** New places or hidden joints; the model is asked for a picture of them. */
-  change(values) {
-    if (values.joints) values.joints = this.bounded(values.joints);
-    this.stop();
+  /** New values of traits. */
+  set(values) {
     this.traits.take(values);
-    this.request();
+    this.changed(Object.keys(values));
+  }
+
+  /** What follows from new values, wherever they come from. */
+  changed(names) {
+    const among = (list) => names.some((name) => list.includes(name));
+    if (among(["joints", "hidden", "keyframes"])) this.stop();
+    if (among(DANCED)) this.stale = true; // what was painted is another dance by now
+    if (among(SHOWN)) {
+      this.settled = 0;
+      this.ask();
+    }
     this.refresh();
   }
 
-  drag(joint, target, places = this.at.joints) {
-    this.change({ joints: this.skeleton.drag(places, joint, target, this.at.keep_lengths) });
+  // -- the figure
+
+  /** Where the joints are seen: null where one is hidden or out of the picture. */
+  seen(joints, hidden) {
+    const { width, height } = this.about;
+    return joints.map(([x, y], j) => (hidden.includes(j) || x < 0 || x >= width || y < 0 || y >= height ? null : [x, y]));
   }
 
-  move(dx, dy, places = this.at.joints) {
+  change(joints, hidden = this.at.hidden) {
+    const { width, height, outside } = this.about;
+    this.set({ hidden, joints: joints.map(([x, y]) => [clip(x, -outside * width, (1 + outside) * width), clip(y, -outside * height, (1 + outside) * height)]) });
+  }
+
+  drag(joint, target, places = this.at.joints) {
+    this.change(this.skeleton.drag(places, joint, target, this.at.keep_lengths));
+  }
+
+  move([dx, dy], places = this.at.joints) {
     const { width, height } = this.about;
     const [x, y] = places[NECK]; // stays in the picture
-    dx = clip(dx, -x, width - x);
-    dy = clip(dy, -y, height - y);
-    this.change({ joints: places.map((p) => plus(p, [dx, dy])) });
+    const by = [clip(dx, -x, width - x), clip(dy, -y, height - y)];
+    this.change(places.map((p) => plus(p, by)));
   }
 
-  centre(places) {
-    const [xs, ys] = [places.map((p) => p[0]), places.map((p) => p[1])];
-    return [(Math.min(...xs) + Math.max(...xs)) / 2, (Math.min(...ys) + Math.max(...ys)) / 2, Math.max(...ys) - Math.min(...ys)];
+  /** The middle of the figure and its height. */
+  centre() {
+    const [[left, right], [top, bottom]] = [0, 1].map((i) => range(this.at.joints.map((p) => p[i])));
+    return [(left + right) / 2, (top + bottom) / 2, bottom - top];
   }
 
   scale(factor) {
-    const places = this.at.joints;
-    const [cx, cy, size] = this.centre(places);
+    const [cx, cy, size] = this.centre();
     if (size * factor < 4 || size * factor > 2 * this.about.height) return;
-    this.mark();
-    this.change({ joints: places.map(([x, y]) => [cx + factor * (x - cx), cy + factor * (y - cy)]) });
+    this.change(this.at.joints.map(([x, y]) => [cx + factor * (x - cx), cy + factor * (y - cy)]));
   }
 
   /** Mirrored, left and right exchanged: who faced the camera still does. */
   flip() {
-    const places = this.at.joints;
-    const [cx] = this.centre(places);
-    this.mark();
-    this.change({ joints: MIRROR.map((j) => [2 * cx - places[j][0], places[j][1]]), hidden: this.at.hidden.map((j) => MIRROR[j]).sort((a, b) => a - b) });
+    const { joints, hidden } = this.at;
+    const [cx] = this.centre();
+    this.change(MIRROR.map((j) => [2 * cx - joints[j][0], joints[j][1]]), hidden.map((j) => MIRROR[j]).sort((a, b) => a - b));
   }
 
-  /** A pose of the dance, standing where the figure stands. */
-  preset(index) {
-    this.mark();
-    this.change({ joints: this.about.presets[index].joints, hidden: [] });
-  }
+  preset(index) { this.change(this.about.presets[index].joints, []); }
 
   toggle(joint) {
-    const { hidden } = this.at;
-    this.mark();
-    this.change({ hidden: hidden.includes(joint) ? hidden.filter((j) => j !== joint) : [...hidden, joint].sort((a, b) => a - b) });
+    const { joints, hidden } = this.at;
+    this.change(joints, hidden.includes(joint) ? hidden.filter((j) => j !== joint) : [...hidden, joint].sort((a, b) => a - b));
   }
 
   reset() {
-    this.mark();
     this.restart = true;
-    this.change({ joints: this.about.presets[0].joints, hidden: [] });
+    this.preset(0);
   }
 
   // -- the model
-
-  request() {
-    this.settled = 0;
-    this.ask();
-  }
 
   ask() {
     clearTimeout(this.resting);
@@ -215,15 +187,16 @@ class Core {
   }
 
   receive(answer, buffers) {
+    if (answer.what !== "step") this.sent = false;
     if (answer.error) {
       this.say(answer.error);
       return;
     }
+    const [first, second] = buffers.map((buffer) => bytesOf(buffer).slice());
     if (answer.what === "step") {
       this.restart = this.line.wanted?.restart ?? false;
-      this.picture = { prediction: bytesOf(buffers[0]).slice(), label: bytesOf(buffers[1]).slice() };
+      this.picture = { prediction: first, label: second };
       this.ms = answer.ms;
-      this.steps++;
       if (!this.line.wanted && !this.recording && this.settled < SETTLE && this.at.feed === "previous") {
         this.resting = setTimeout(() => {
           this.settled++;
@@ -231,61 +204,61 @@ class Core {
         }, 60);
       }
     } else if (answer.what === "dance") {
-      this.load(bytesOf(buffers[0]).slice(), floatsOf(buffers[1]));
+      this.load(first, floatsOf(second));
       if (this.playNext) this.play(true);
-    } else if (answer.what === "gif") {
-      const data = bytesOf(buffers[0]).slice();
-      this.say(`${answer.frames} frames, ${Math.round(data.length / 1000)} kB, written to ${answer.path}`, { data, name: answer.name });
-    }
+    } else this.say(`${answer.frames} frames, ${Math.round(first.length / 1000)} kB, written to ${answer.path}`, { data: first, name: answer.name });
     this.refresh();
   }
 
   // -- the dance
 
-  toggleRecording() {
-    if (this.recording) {
-      clearInterval(this.clock);
-      const take = new Float32Array(this.recording.length * 36);
-      this.recording.forEach((pose, i) => take.set(pose, 36 * i));
-      this.recording = null;
-      this.traits.take({ source: "recording" });
-      this.playNext = false;
-      this.fetch(take);
-    } else {
-      this.stop();
-      this.message = "";
-      this.recording = [];
-      this.traits.take({ source: "recording" });
-      const shoot = () => {
-        this.recording.push(Float32Array.from(this.at.joints.flatMap((p, j) => (this.at.hidden.includes(j) ? [NaN, NaN] : p))));
-        if (this.recording.length >= this.about.longest) return this.toggleRecording();
-        this.request(); // time passes for the model too
-        this.refresh();
-      };
-      shoot();
-      this.clock = setInterval(shoot, 1000 / this.at.fps);
-    }
-    this.refresh();
+  record() {
+    this.stop();
+    this.message = null;
+    this.recording = [];
+    this.set({ source: "recording" });
+    const shoot = () => {
+      const { joints, hidden, fps } = this.at;
+      this.recording.push(Float32Array.from(this.seen(joints, hidden).flatMap((p) => p ?? [NaN, NaN])));
+      if (this.recording.length < this.about.longest) this.changed(["joints"]); // time passes for the model too
+      else this.endRecording();
+    };
+    shoot();
+    this.shooting = setInterval(shoot, 1000 / this.at.fps);
+  }
+
+  endRecording() {
+    clearInterval(this.shooting);
+    const take = new Float32Array(this.recording.length * 36);
+    this.recording.forEach((pose, i) => take.set(pose, 36 * i));
+    this.recording = null;
+    this.playNext = false;
+    this.set({ source: "recording" });
+    this.fetch(take);
   }
 
   command(what, take) {
     const { feed, latent, source, fps, between, keyframes } = this.at;
-    this.line.command({ what, feed, latent, source, fps, between, keyframes }, take ? [take.buffer] : undefined);
+    this.line.command({ what, feed, latent, source, fps, between, keyframes }, take && [take.buffer]);
   }
 
   /** Have the model paint the dance; `take` is a new recording. */
   fetch(take) {
-    this.takes = Boolean(take); // the trait comes back with what was sent
+    this.sent = Boolean(take); // its trait comes back with what was sent
     this.stale = false;
     this.command("dance", take);
-    setTimeout(() => { this.takes = false; }, 2000);
   }
 
   load(frames, poses) {
     this.dance = { frames, poses, count: poses.length / 36 };
     this.stale = false;
-    this.takes = false;
     this.refresh();
+  }
+
+  /** The joints in frame `place` of the dance, null where one is missing. */
+  danced(place) {
+    const pose = this.dance.poses.subarray(36 * place, 36 * place + 36);
+    return this.at.joints.map((_, j) => (Number.isNaN(pose[2 * j]) ? null : [pose[2 * j], pose[2 * j + 1]]));
   }
 
   export() {
@@ -294,127 +267,69 @@ class Core {
   }
 
   addKey() {
-    const key = { joints: this.at.joints.map((p) => [...p]), hidden: [...this.at.hidden] };
-    this.setKeys([...this.at.keyframes, key]);
+    const { joints, hidden, keyframes } = this.at;
+    this.setKeys([...keyframes, { joints, hidden }]);
   }
 
-  setKeys(keyframes) {
-    this.traits.take({ keyframes, source: "keyframes" });
-    this.stale = true;
-    this.stop();
-    this.refresh();
-  }
+  setKeys(keyframes) { this.set({ keyframes, source: "keyframes" }); }
 
   play(on) {
-    if (on && (this.stale || !this.dance) && this.line.alive !== false) {
-      this.playNext = true;
-      this.fetch();
-      return;
-    }
-    this.playNext = false;
-    this.playing = on && Boolean(this.dance);
-    if (this.playing) {
-      if (this.place === null || this.place >= this.dance.count - 1) this.place = 0;
-      this.before = null;
-      this.due = 0;
-      requestAnimationFrame(this.tick);
-    }
+    this.playNext = on && (this.stale || !this.dance) && this.line.alive !== false;
+    if (this.playNext) this.fetch();
+    if (this.playNext || !this.dance) return;
+    if (on && (this.place === null || this.place >= this.dance.count - 1)) this.place = 0;
+    this.player.run(on);
     this.refresh();
-  }
-
-  tick(now) {
-    if (!this.playing) return;
-    this.due += this.before === null ? 0 : (Math.min(now - this.before, 250) / 1000) * this.at.fps;
-    this.before = now;
-    const steps = Math.floor(this.due);
-    if (steps) {
-      this.due -= steps;
-      this.place = (this.place + steps) % this.dance.count;
-      this.refresh();
-    }
-    requestAnimationFrame(this.tick);
   }
 
   seek(place) {
-    this.playing = false;
+    this.player.run(false);
     this.place = clip(place, 0, this.dance.count - 1);
     this.refresh();
   }
 
   /** Back from the dance to the figure. */
   stop() {
-    this.playing = false;
+    this.player.run(false);
     this.playNext = false;
     this.place = null;
   }
 }
 
-// ── 5 View ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── 3 View ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-class View {
-  constructor(model, el, core) {
-    Object.assign(this, { model, core, about: core.about });
-    this.id = `lp-${Math.random().toString(36).slice(2, 8)}`;
-    this.build();
-    el.classList.add("lab-mount");
-    el.append(this.root);
-    core.views.add(this);
-    this.root.addEventListener("keydown", (event) => onKey(event, this));
-    this.sizes = new ResizeObserver(() => { if (this.root.clientWidth !== this.seen) this.layout(); });
-    this.sizes.observe(this.root);
-    this.layout();
-    if (core.line.alive === null) core.request();
-  }
-
-  remove() {
-    this.sizes.disconnect();
-    this.core.views.delete(this);
-    if (!this.core.views.size) {
-      this.core.stop();
-      if (this.core.recording) this.core.toggleRecording();
-    }
-    if (this.url) URL.revokeObjectURL(this.url);
-  }
-
+class View extends LabView {
   build() {
-    const { about, core } = this;
+    const { core } = this;
+    const about = (this.about = core.about);
     const { width: W, height: H } = about;
 
     // the stage: paper or the prediction below, the figure above
-    this.limbs = about.limbs.map((_, i) => draw("line", { stroke: about.colors[i] }));
-    const order = [...about.names.keys()].sort((a, b) => (FACE.has(a) ? 0 : 1) - (FACE.has(b) ? 0 : 1));
-    this.joints = [];
-    this.tree = draw("g", { class: "lp-limbs" }, ...this.limbs);
+    this.limbs = about.colors.map((stroke) => draw("line", { stroke }));
     this.dots = draw("g", { class: "lp-joints" });
-    for (const j of order) {
-      const limb = about.limbs.findIndex(([, c]) => c === j);
+    this.joints = about.names.map((_, j) => {
+      const limb = about.limbs.findIndex(([, child]) => child === j);
       const joint = draw("g", { class: `lp-joint${FACE.has(j) ? " lp-face" : ""}`, tabindex: 0, role: "button", "aria-roledescription": "joint", "data-joint": j },
-        draw("circle", { class: "lp-ring", r: 1.15 }), draw("circle", { class: "lp-dot", r: FACE.has(j) ? 0.26 : 0.52, fill: limb < 0 ? "#444444" : about.colors[limb] }));
+        draw("circle", { class: "lp-ring", r: 1.15 }), draw("circle", { class: "lp-dot", r: FACE.has(j) ? 0.26 : 0.52, fill: about.colors[limb] ?? "#444444" }));
       joint.addEventListener("focus", () => { this.chosen = j; this.say(); });
       joint.addEventListener("blur", () => { this.chosen = null; this.say(); });
-      this.joints[j] = joint;
-      this.dots.append(joint);
-    }
-    this.svg = draw("svg", { class: "lp-figure", viewBox: `0 0 ${W} ${H}`, tabindex: 0, role: "group", "aria-label": "the whole figure; arrows move it, plus and minus scale it, Tab goes to its joints" }, this.tree, this.dots);
-    this.svg.addEventListener("pointerdown", (event) => this.grab(event));
-    this.svg.addEventListener("pointermove", (event) => this.pull(event));
-    for (const end of ["pointerup", "pointercancel"]) this.svg.addEventListener(end, () => { this.held = null; this.svg.classList.remove("lp-held"); });
-    const panel = (name, text, ...content) => {
-      const note = make("span", { class: "lp-note" });
-      return { note, root: make("figure", { class: `lp-panel lp-panel-${name}` }, make("figcaption", {}, make("span", { text }), note), ...content) };
-    };
-    const screen = (label) => {
-      const canvas = make("canvas", { role: "img", "aria-label": label });
-      return canvas;
-    };
-    this.under = make("canvas", { "aria-hidden": "true" });
-    this.paper = make("div", { class: "lp-paper" }, this.under, this.svg);
-    this.prediction = screen("prediction");
-    this.label = screen("label as the model sees it");
-    this.stage = panel("stage", "pose: drag a joint, or the figure", this.paper);
-    this.painted = panel("prediction", "prediction", this.prediction);
-    this.small = panel("label", "label", this.label);
-    this.panels = make("div", { class: "lp-panels" }, this.stage.root, this.painted.root);
+      return joint;
+    });
+    this.chosen = null;
+    const order = [...this.joints.keys()].sort((a, b) => FACE.has(b) - FACE.has(a)); // the small ones of the face below
+    this.dots.append(...order.map((j) => this.joints[j]));
+    this.svg = draw("svg", { class: "lp-figure", viewBox: `0 0 ${W} ${H}`, tabindex: 0, role: "group", "aria-label": "the whole figure; arrows move it, plus and minus scale it, Tab goes to its joints" },
+      draw("g", { class: "lp-limbs" }, ...this.limbs), this.dots);
+    onDrag(this.svg, (event) => this.pull(event), (event) => this.grab(event), () => this.svg.classList.remove("lp-held"));
+    this.under = new Screen("prediction below the figure");
+    this.prediction = new Screen("prediction");
+    this.label = new Screen("label as the model sees it");
+    this.paper = make("div", { class: "lp-paper" }, this.under.canvas, this.svg);
+    this.note = make("span", { class: "lp-note" });
+    const panel = (name, content, ...caption) => make("figure", { class: `lp-panel lp-panel-${name}` }, make("figcaption", {}, ...caption.map((c) => make("span", {}, c))), content);
+    this.painted = panel("prediction", this.prediction.canvas, "prediction", this.note);
+    this.small = panel("label", this.label.canvas, "label");
+    this.panels = make("div", { class: "lp-panels" }, panel("stage", this.paper, "pose: drag a joint, or the figure"), this.painted);
 
     const group = (name, ...content) => make("div", { class: "lp-group", role: "group", "aria-label": name }, make("span", { class: "lp-word", text: name }), ...content);
     const check = (text, title, action) => {
@@ -422,101 +337,72 @@ class View {
       input.addEventListener("change", () => action(input.checked));
       return [input, make("label", { class: "lp-check", title }, input, make("span", { text }))];
     };
-    const choice = (name, options, trait, read = String) => {
-      const element = make("select", { "aria-label": name, title: name }, ...options.map(([value, text]) => make("option", { value, text })));
-      element.addEventListener("change", () => {
-        core.traits.take({ [trait]: read(element.value) });
-        if (["feed", "latent"].includes(trait)) core.request();
-        if (["between", "feed", "latent"].includes(trait)) core.stale = true;
-        core.refresh();
-      });
-      return element;
-    };
+    const choice = (name, options, trait, read = String) => select({ "aria-label": name, title: name }, options, (value) => core.set({ [trait]: read(value) }));
+    const labelled = (name, element) => make("label", { class: "lp-check" }, make("span", { text: name }), element);
 
-    this.presets = make("select", { "aria-label": "pose of the dance" }, make("option", { value: "", text: "pose …" }), ...about.presets.map((p, i) => make("option", { value: i, text: p.name })));
-    this.presets.addEventListener("change", () => {
-      if (this.presets.value !== "") core.preset(Number(this.presets.value));
-      this.presets.value = "";
+    const presets = select({ "aria-label": "pose of the dance" }, [["", "pose …"], ...about.presets.map((p, i) => [i, p.name])], (i) => {
+      core.preset(Number(i));
+      presets.value = "";
     });
-    const [keep, keepLabel] = check("keep limb lengths", "Dragging turns limbs and bends elbows and knees, instead of stretching them", (on) => {
-      core.traits.take({ keep_lengths: on });
-      core.refresh();
-    });
-    const [overlay, overlayLabel] = check("prediction below", "Show the prediction below the figure", () => core.refresh());
+    const [keep, keepLabel] = check("keep limb lengths", "Dragging turns limbs and bends elbows and knees, instead of stretching them", (on) => core.set({ keep_lengths: on }));
+    const [overlay, overlayLabel] = check("prediction below", "Show the prediction below the figure", () => this.show());
     Object.assign(this, { keep, overlay });
-    this.undo = button("lp-undo", "Undo (Ctrl+Z)", "undo", () => core.undo());
-    const figure = group("figure", this.presets,
+    const figure = group("figure", presets,
       button("lp-smaller", "Smaller (−)", "−", () => core.scale(1 / 1.1)), button("lp-bigger", "Bigger (+)", "+", () => core.scale(1.1)),
-      button("lp-flip", "Mirror the figure", "flip", () => core.flip()), this.undo,
+      button("lp-flip", "Mirror the figure", "flip", () => core.flip()),
       button("lp-reset", "The figure at rest, and the given first frame as the last one", "reset", () => core.reset()), keepLabel, overlayLabel);
-
     this.feed = choice("last frame", [["previous", "its own prediction"], ["first", "the given first frame"]], "feed");
     this.latent = choice("z", [["zero", "0"], ["prior", "from the prior"]], "latent");
-    const settings = group("model", make("label", { class: "lp-check" }, make("span", { text: "last frame" }), this.feed), make("label", { class: "lp-check" }, make("span", { text: "z" }), this.latent));
 
-    this.record = button("lp-record", "Record what you do", "", () => core.toggleRecording());
-    this.record.append(make("i", { "aria-hidden": "true" }), this.recordText = make("span"));
-    this.playButton = button("lp-play", "Play the dance", "play", () => core.play(!core.playing));
-    this.time = make("input", { type: "range", min: 0, step: 1, "aria-label": "frame of the dance", class: "lp-time" });
-    this.time.addEventListener("input", () => core.seek(Number(this.time.value)));
+    this.recordText = make("span");
+    this.record = button("lp-record", "", make("i", { "aria-hidden": "true" }), () => (core.recording ? core.endRecording() : core.record()));
+    this.record.append(this.recordText);
+    this.playButton = button("lp-play", "Play the dance", "play", () => core.play(core.player.running === null));
+    this.time = slider({ min: 0, step: 1, "aria-label": "frame of the dance", class: "lp-time" }, (place) => core.seek(place));
     this.count = make("span", { class: "lp-count" });
     this.gifButton = button("lp-gif", "Write the dance as a GIF, prediction beside pose", "export GIF", () => core.export());
-    const dance = group("dance", this.record, this.playButton, make("span", { class: "lp-timebox" }, this.time), this.count, this.gifButton);
-
-    this.add = button("lp-add", "Add the figure as a key pose (K)", "add key pose", () => core.addKey());
     this.between = choice("frames between key poses", [6, 12, 18, 24].map((n) => [n, `${n} frames apart`]), "between", Number);
     this.keys = make("div", { class: "lp-keys" });
-    const keys = group("key poses", this.add, this.between, this.keys);
+    const groups = make("div", { class: "lp-groups" }, figure,
+      group("model", labelled("last frame", this.feed), labelled("z", this.latent)),
+      group("dance", this.record, this.playButton, make("span", { class: "lp-timebox" }, this.time), this.count, this.gifButton),
+      group("key poses", button("lp-add", "Add the figure as a key pose (K)", "add key pose", () => core.addKey()), this.between, this.keys));
 
     this.message = make("div", { class: "lp-message", role: "status", hidden: true });
     this.readout = make("span", { class: "lp-readout", role: "status" });
     this.state = make("span", { class: "lp-state" });
-    this.hint = make("div", { class: "lp-hint" }, ...[["Tab"], "next joint", ["←", "→", "↑", "↓"], "move", ["Shift"], "further", ["H"], "hide joint", ["K"], "key pose", ["Ctrl+Z"], "undo"]
-      .map((k) => (Array.isArray(k) ? make("span", {}, ...k.map((text) => make("kbd", { text }))) : make("span", { text: k }))));
-    this.body = make("div", { class: "lp-body" },
-      make("div", { class: "lp-head" }, this.readout, this.state), this.panels,
-      make("div", { class: "lp-tools" }, make("div", { class: "lp-groups" }, figure, settings, dance, keys), this.small.root), this.message, this.hint);
+    this.body = make("div", { class: "lp-body" }, make("div", { class: "lp-head" }, this.readout, this.state), this.panels,
+      make("div", { class: "lp-tools" }, groups, this.small), this.message,
+      keyHints([["Tab"], "next joint", ["←", "→", "↑", "↓"], "move", ["Shift"], "further", ["H"], "hide joint", ["K"], "key pose"]));
     this.root = make("div", { class: "lab-widget lab-studio", role: "group", "aria-label": "pose studio" }, this.body);
+    this.root.addEventListener("keydown", (event) => onKey(event, this));
+    if (core.line.alive === null) core.ask();
+  }
+
+  remove() {
+    super.remove();
+    if (!this.core.views.size) {
+      if (this.core.recording) this.core.endRecording();
+      this.core.stop();
+    }
+    if (this.url) URL.revokeObjectURL(this.url);
   }
 
   layout() {
-    this.seen = this.root.clientWidth;
-    const width = this.seen - 8;
-    if (width <= 0) return;
     const { width: W, height: H } = this.about;
+    const room = this.width - 8;
     const density = devicePixelRatio || 1;
-    const columns = width >= 600 ? 2 : 1;
-    const zoom = Math.max(1, Math.floor((Math.min((width - 12 * (columns - 1)) / columns, 560) / W) * density + 1e-6));
-    const size = (element, z) => {
-      if (element.tagName === "CANVAS") Object.assign(element, { width: z * W, height: z * H });
-      element.style.width = `${(z * W) / density}px`;
-      element.style.height = `${(z * H) / density}px`;
-    };
-    for (const element of [this.under, this.prediction, this.paper]) size(element, zoom);
-    this.svg.style.width = this.paper.style.width;
-    this.svg.style.height = this.paper.style.height;
+    const columns = room >= 600 ? 2 : 1;
+    const zoom = wholeZoom(Math.min((room - 12 * (columns - 1)) / columns, 560) / W);
+    for (const screen of [this.under, this.prediction]) screen.size(W, H, zoom);
+    this.label.size(W, H, Math.round(2 * density));
+    const { width, height } = this.prediction.canvas.style;
+    for (const element of [this.paper, this.svg]) Object.assign(element.style, { width, height });
     this.zoom = zoom / density; // CSS pixels in a pixel of the label
-    size(this.label, Math.max(1, Math.round(2 * density)));
-    this.pixels = new ImageData(W, H);
-    this.scratch = Object.assign(document.createElement("canvas"), { width: W, height: H });
-    this.panels.style.gridTemplateColumns = `repeat(${columns}, ${(zoom * W) / density}px)`;
-    this.body.style.width = `${Math.min(width, Math.max((columns * zoom * W) / density + 12 * (columns - 1), 320))}px`;
+    this.panels.style.gridTemplateColumns = `repeat(${columns}, ${width})`;
+    this.body.style.width = `${Math.min(room, Math.max(columns * this.zoom * W + 12 * (columns - 1), 320))}px`;
     this.root.classList.toggle("lp-narrow", columns === 1);
     this.show();
-  }
-
-  paint(canvas, frames, index = 0) {
-    const rgba = this.pixels.data;
-    for (let i = (index * rgba.length * 3) / 4, o = 0; o < rgba.length; o += 4) {
-      rgba[o] = frames[i++];
-      rgba[o + 1] = frames[i++];
-      rgba[o + 2] = frames[i++];
-      rgba[o + 3] = 255;
-    }
-    this.scratch.getContext("2d").putImageData(this.pixels, 0, 0);
-    const pen = canvas.getContext("2d");
-    pen.imageSmoothingEnabled = false;
-    pen.drawImage(this.scratch, 0, 0, canvas.width, canvas.height);
   }
 
   // -- the hand
@@ -527,196 +413,156 @@ class View {
   }
 
   grab(event) {
-    if (event.button !== 0) return;
-    event.preventDefault();
     const { core } = this;
-    const at = this.point(event);
-    let [best, gap] = [null, Infinity];
-    core.at.joints.forEach((p, j) => {
-      const d = length(minus(p, at)) * this.zoom;
-      if (d < (FACE.has(j) ? 7 : 14) && d < gap) [best, gap] = [j, d];
+    const { joints } = core.at;
+    const from = this.point(event);
+    const gaps = joints.map((p, j) => {
+      const gap = length(minus(p, from)) * this.zoom;
+      return gap < (FACE.has(j) ? 7 : 14) ? gap : Infinity;
     });
-    this.svg.setPointerCapture(event.pointerId);
+    const least = Math.min(...gaps);
+    const joint = least < Infinity ? gaps.indexOf(least) : null;
     this.svg.classList.add("lp-held");
     core.stop();
-    core.mark();
-    this.held = { joint: best, from: at, places: core.at.joints };
-    (best === null ? this.svg : this.joints[best]).focus({ preventScroll: true });
+    this.held = { joint, from, places: joints };
+    (joint === null ? this.svg : this.joints[joint]).focus({ preventScroll: true });
+    core.refresh();
   }
 
   pull(event) {
-    if (!this.held) return;
     const { joint, from, places } = this.held;
     const by = minus(this.point(event), from);
-    if (joint === null) this.core.move(...by, places);
+    if (joint === null) this.core.move(by, places);
     else this.core.drag(joint, plus(places[joint], by), places);
   }
 
   // -- what is shown
 
-  say() {
-    const { core, about } = this;
-    const { joints, hidden } = core.at;
-    if (core.place !== null) this.readout.textContent = `frame ${core.place + 1} of the dance`;
-    else if (this.chosen === null || this.chosen === undefined) this.readout.textContent = "whole figure";
-    else {
-      const [x, y] = joints[this.chosen];
-      this.readout.textContent = `${about.names[this.chosen]}: x ${x.toFixed(1)}, y ${y.toFixed(1)}${hidden.includes(this.chosen) ? ", hidden" : ""}`;
-    }
+  /** A joint in words. */
+  words(j) {
+    const { joints, hidden } = this.core.at;
+    const [x, y] = joints[j];
+    return `x ${x.toFixed(1)}, y ${y.toFixed(1)}${hidden.includes(j) ? ", hidden" : ""}`;
   }
 
-  /** Lines of a figure; joints that are NaN or hidden have none. */
-  figure(lines, places, lost) {
+  say() {
+    const { core, chosen } = this;
+    if (core.place !== null) this.readout.textContent = `frame ${core.place + 1} of the dance`;
+    else this.readout.textContent = chosen === null ? "whole figure" : `${this.about.names[chosen]}: ${this.words(chosen)}`;
+  }
+
+  /** Lines of a figure; where a joint is null there is none. */
+  figure(lines, places) {
     this.about.limbs.forEach(([p, c], i) => {
-      const missing = lost(p) || lost(c);
+      const missing = !places[p] || !places[c];
       lines[i].style.display = missing ? "none" : "";
       if (!missing) put(lines[i], { x1: places[p][0], y1: places[p][1], x2: places[c][0], y2: places[c][1] });
     });
   }
 
   show() {
+    if (!this.width) return;
     const { core, about } = this;
-    if (!this.pixels) return;
-    const { joints, hidden, keyframes } = core.at;
-    const dancing = core.place !== null && core.dance;
-    const { width: W, height: H } = about;
-    if (dancing) {
-      const pose = core.dance.poses.subarray(36 * core.place, 36 * core.place + 36);
-      this.figure(this.limbs, joints.map((_, j) => [pose[2 * j], pose[2 * j + 1]]), (j) => Number.isNaN(pose[2 * j]));
-    } else {
-      const out = (j) => joints[j][0] < 0 || joints[j][0] >= W || joints[j][1] < 0 || joints[j][1] >= H;
-      this.figure(this.limbs, joints, (j) => hidden.includes(j) || out(j));
-      joints.forEach(([x, y], j) => {
-        put(this.joints[j], { transform: `translate(${x} ${y})`, "aria-label": `${about.names[j]}, x ${x.toFixed(1)}, y ${y.toFixed(1)}${hidden.includes(j) ? ", hidden" : ""}` });
-        this.joints[j].classList.toggle("lp-lost", hidden.includes(j));
-      });
-    }
-    this.dots.style.display = dancing ? "none" : "";
-    this.say();
-
-    if (dancing) this.paint(this.prediction, core.dance.frames, core.place);
-    else this.paint(this.prediction, core.picture.prediction);
-    this.under.hidden = !this.overlay.checked;
-    if (this.overlay.checked) this.under.getContext("2d").drawImage(this.prediction, 0, 0);
-    this.paint(this.label, core.picture.label);
-    this.small.root.classList.toggle("lp-stale", Boolean(dancing));
+    const { joints, hidden } = core.at;
+    const dancing = core.place !== null;
     const gone = core.line.alive === false;
-    this.painted.root.classList.toggle("lp-stale", gone && !dancing);
-    this.painted.note.textContent = gone && !dancing ? "needs a kernel" : "";
-
-    const latency = core.line.latency;
+    this.figure(this.limbs, dancing ? core.danced(core.place) : core.seen(joints, hidden));
+    this.dots.style.display = dancing ? "none" : "";
+    joints.forEach(([x, y], j) => {
+      put(this.joints[j], { transform: `translate(${x} ${y})`, "aria-label": `${about.names[j]}, ${this.words(j)}` });
+      this.joints[j].classList.toggle("lp-lost", hidden.includes(j));
+    });
+    this.say();
+    const frames = dancing ? core.dance.frames : core.picture.prediction;
+    for (const screen of [this.prediction, this.under]) screen.show(frames, core.place ?? 0);
+    this.under.canvas.hidden = !this.overlay.checked;
+    this.label.show(core.picture.label);
+    this.small.classList.toggle("lp-stale", dancing);
+    this.painted.classList.toggle("lp-stale", gone && !dancing);
+    this.note.textContent = gone && !dancing ? "needs a kernel" : "";
+    const { latency } = core.line;
     this.state.textContent = gone ? "no kernel" : latency === undefined ? "" : `${latency.toFixed(0)} ms a step, model ${core.ms.toFixed(0)} ms`;
+    this.showControls(gone);
+    this.showKeys();
+    this.showMessage();
+  }
+
+  showControls(gone) {
+    const { core } = this;
+    const { between, keyframes, source, fps } = core.at;
     this.keep.checked = core.at.keep_lengths;
     this.feed.value = core.at.feed;
     this.latent.value = core.at.latent;
-    if (![...this.between.options].some((o) => Number(o.value) === core.at.between)) {
-      this.between.append(make("option", { value: core.at.between, text: `${core.at.between} frames apart` }));
-    }
-    this.between.value = core.at.between;
-    this.undo.disabled = !core.past.length;
-
-    const recording = core.recording;
-    this.recordText.textContent = recording ? `stop (${(recording.length / core.at.fps).toFixed(1)} s)` : "record";
-    put(this.record, { "aria-pressed": String(Boolean(recording)), title: recording ? "End the recording" : `Record what you do, ${core.at.fps} poses a second` });
-    const some = core.stale && !gone ? 0 : core.dance?.count ?? 0; // what was painted is another dance by now
-    const possible = some || (core.at.source === "recording" && core.dance) || (core.at.source === "keyframes" && keyframes.length > 1);
-    this.playButton.disabled = Boolean(recording) || !possible;
-    this.playButton.textContent = core.playing ? "pause" : "play";
-    this.gifButton.disabled = Boolean(recording) || !possible || gone;
+    setSelect(this.between, between, `${between} frames apart`);
+    const recording = core.recording !== null;
+    this.recordText.textContent = recording ? `stop (${(core.recording.length / fps).toFixed(1)} s)` : "record";
+    put(this.record, { "aria-pressed": String(recording), title: recording ? "End the recording" : `Record what you do, ${fps} poses a second` });
     this.record.disabled = gone && !recording;
-    this.time.disabled = !some;
-    this.time.max = Math.max(some - 1, 1);
-    this.time.value = core.place ?? 0;
-    this.time.style.setProperty("--lab-done", `${some > 1 ? (100 * (core.place ?? 0)) / (some - 1) : 0}%`);
-    put(this.time, { "aria-valuetext": some ? `frame ${(core.place ?? 0) + 1} of ${some}` : "no dance yet" });
-    this.count.textContent = some ? `${some} frames` : possible ? "not painted yet" : "no dance yet";
-    this.showKeys(keyframes);
-    this.showMessage();
-    Object.assign(this.root.dataset, { steps: core.steps, alive: String(core.line.alive), frames: some, place: core.place ?? "", recording: recording ? recording.length : "", latency: latency ?? "", ms: core.ms ?? "" });
+    const painted = core.stale && !gone ? 0 : core.dance?.count ?? 0;
+    const possible = painted || (source === "recording" ? core.dance : keyframes.length > 1);
+    this.playButton.disabled = recording || !possible;
+    this.playButton.textContent = core.player.running === null ? "play" : "pause";
+    this.gifButton.disabled = recording || !possible || gone;
+    this.time.disabled = !painted;
+    this.time.max = Math.max(painted - 1, 1);
+    setSlider(this.time, core.place ?? 0, painted ? `frame ${(core.place ?? 0) + 1} of ${painted}` : "no dance yet");
+    this.count.textContent = painted ? `${painted} frames` : possible ? "not painted yet" : "no dance yet";
+    Object.assign(this.root.dataset, { alive: core.line.alive, frames: painted, place: core.place ?? "" }); // for tests
   }
 
-  showKeys(keyframes) {
-    const now = JSON.stringify(keyframes);
-    if (now === this.keysShown) return;
-    this.keysShown = now;
+  showKeys() {
     const { about, core } = this;
-    this.keys.replaceChildren(...keyframes.map((key, i) => {
+    const { keyframes } = core.at;
+    if (keyframes === this.keysShown) return;
+    this.keysShown = keyframes;
+    this.keys.replaceChildren(...keyframes.map(({ joints, hidden }, i) => {
       const lines = about.colors.map((stroke) => draw("line", { stroke }));
-      this.figure(lines, key.joints, (j) => (key.hidden ?? []).includes(j));
-      const load = make("button", { type: "button", class: "lp-key", title: `Take key pose ${i + 1}`, "aria-label": `take key pose ${i + 1}` },
-        draw("svg", { viewBox: `0 0 ${about.width} ${about.height}`, "aria-hidden": "true" }, draw("g", { class: "lp-limbs" }, ...lines)));
-      load.addEventListener("click", () => {
-        core.mark();
-        core.change({ joints: key.joints, hidden: key.hidden ?? [] });
-      });
-      const remove = button("lp-remove", `Remove key pose ${i + 1}`, "×", () => core.setKeys(core.at.keyframes.filter((_, k) => k !== i)));
-      put(remove, { "aria-label": `remove key pose ${i + 1}` });
-      return make("span", { class: "lp-keybox" }, load, remove);
+      this.figure(lines, core.seen(joints, hidden));
+      const picture = draw("svg", { viewBox: `0 0 ${about.width} ${about.height}`, "aria-hidden": "true" }, draw("g", { class: "lp-limbs" }, ...lines));
+      return make("span", { class: "lp-keybox" },
+        button("lp-key", `Take key pose ${i + 1}`, picture, () => core.change(joints, hidden), { "aria-label": `take key pose ${i + 1}` }),
+        button("lp-remove", `Remove key pose ${i + 1}`, "×", () => core.setKeys(core.at.keyframes.toSpliced(i, 1)), { "aria-label": `remove key pose ${i + 1}` }));
     }));
   }
 
   showMessage() {
-    const { core } = this;
-    const key = core.gif ?? core.message;
-    if (key === this.messageShown) return;
-    this.messageShown = key;
-    this.message.hidden = !core.message;
-    this.message.replaceChildren(make("span", { text: core.message ?? "" }));
+    const { message } = this.core;
+    if (message === this.messageShown) return;
+    this.messageShown = message;
+    this.message.hidden = !message;
+    this.message.replaceChildren(make("span", { text: message?.text ?? "" }));
     if (this.url) URL.revokeObjectURL(this.url);
     this.url = null;
-    if (core.gif) {
-      this.url = URL.createObjectURL(new Blob([core.gif.data], { type: "image/gif" }));
-      this.message.append(make("a", { href: this.url, download: core.gif.name, text: "save a copy" }), make("img", { src: this.url, alt: "the dance: prediction beside pose" }));
-    }
+    if (!message?.gif) return;
+    this.url = URL.createObjectURL(new Blob([message.gif.data], { type: "image/gif" }));
+    this.message.append(make("a", { href: this.url, download: message.gif.name, text: "save a copy" }), make("img", { src: this.url, alt: "the dance: prediction beside pose" }));
   }
 }
 
-// ── 6 Keys ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── 4 Keys ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
-function onKey(event, view) {
-  const { core } = view;
-  const joint = event.target.closest?.(".lp-joint");
-  const onStage = joint || event.target === view.svg;
-  if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z" && !event.shiftKey && !event.altKey) {
-    event.preventDefault();
-    event.stopPropagation();
-    core.undo();
-    return;
-  }
-  if (event.ctrlKey || event.metaKey || event.altKey) return; // the notebook's: save, run ...
+function onKey(event, { core, svg }) {
+  if (foreignKey(event, true)) return;
   if (event.key === "Tab" || event.key === "Escape" || (event.shiftKey && event.key === "Enter")) return;
   event.stopPropagation(); // keeps JupyterLab's commands on arrows and letters away
-  if (!onStage) return;
-  const chosen = joint ? Number(joint.dataset.joint) : null;
-  const arrow = ARROWS[event.key];
-  if (arrow) {
-    const size = event.shiftKey ? 2 : 0.5; // pixels of the label
-    const by = [arrow[0] * size, arrow[1] * size];
-    if (!event.repeat) core.mark();
-    if (chosen === null) core.move(...by);
-    else core.drag(chosen, plus(core.at.joints[chosen], by));
-  } else if (event.key === "+" || event.key === "=") core.scale(1.1);
-  else if (event.key === "-") core.scale(1 / 1.1);
-  else if ((event.key === "Delete" || event.key.toLowerCase() === "h") && chosen !== null) core.toggle(chosen);
-  else if (event.key.toLowerCase() === "k") core.addKey();
+  const joint = event.target.closest?.(".lp-joint");
+  if (!joint && event.target !== svg) return;
+  const j = joint && Number(joint.dataset.joint);
+  const by = ARROWS[event.key]?.map((step) => step * (event.shiftKey ? 2 : 0.5)); // pixels of the label
+  const key = event.key.toLowerCase();
+  if (by && joint) core.drag(j, plus(core.at.joints[j], by));
+  else if (by) core.move(by);
+  else if (key === "+" || key === "=") core.scale(1.1);
+  else if (key === "-") core.scale(1 / 1.1);
+  else if ((key === "delete" || key === "h") && joint) core.toggle(j);
+  else if (key === "k") core.addKey();
   else return;
   event.preventDefault();
 }
 
-// ── 7 Start ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── 5 Start ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-const cores = new WeakMap(); // by a trait that never changes: each call may get another face of one and the same model
-
-function initialize({ model }) {
-  cores.set(model.get("_about"), new Core(model));
-}
-
-function render({ model, el }) {
-  const view = new View(model, el, cores.get(model.get("_about")));
-  return () => view.remove();
-}
-
-const widget = { initialize, render };
+const widget = widgetOf((model, el, core) => new View(model, el, core), (model) => new Core(model), "_about");
 export default widget;

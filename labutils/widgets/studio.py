@@ -15,20 +15,22 @@ colours or thicker lines still runs, but sees a drawing it does not know.
 
 import time
 import zlib
-from collections import deque
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import traitlets
 from matplotlib.figure import Figure
+from torch import Tensor
 
-from labutils.dance.stage import CENTRE_Z, JOINT_NAMES, LIMB_COLORS, LIMBS, Dancer, draw_pose, project, rest_pose, solve
+from labutils.dance import CENTRE_Z, JOINT_NAMES, LIMB_COLORS, LIMBS, Dancer, draw_pose, project, rest_pose, solve
 from labutils.errors import LabError
-from labutils.show.figures import LabFigure
-from labutils.show.video import write_gif
+from labutils.images import Video, to_float, to_uint8
+from labutils.model import ConditionalVAE, evaluating
+from labutils.show import frame_strip, write_gif
 from labutils.widgets import page
 
 RATE = 12.0  # poses recorded in a second
@@ -36,9 +38,7 @@ LONGEST = 600  # poses in a dance
 OUTSIDE = 0.5  # joints may leave the picture by half of it; there, as in the data, nobody sees them
 PARENT = {child: parent for parent, child in LIMBS}  # of each joint but the neck, which is the root
 NECK = JOINT_NAMES.index("neck")
-TREE = tuple(child for _, child in LIMBS)  # parents before children
-
-Pose = Sequence[Sequence[float]]
+TREE = [child for _, child in LIMBS]  # parents before children
 
 
 # --------------------------------------------------------------------------------------------------------- poses
@@ -81,27 +81,21 @@ def interpolate(keys: np.ndarray, between: int) -> np.ndarray:
     Neck, limb angles and limb lengths are interpolated, each limb turning the shorter way, so that arms swing and do
     not shrink; every movement starts and ends at rest, by 10 s^3 - 15 s^4 + 6 s^5 (Flash and Hogan, 1985).
     """
-    if len(keys) < 2:
-        return keys.astype(np.float64).copy()
-    parents = [PARENT[j] for j in TREE]
-    limbs = keys[:, list(TREE)] - keys[:, parents]  # (n, 17, 2)
-    length, angle = np.linalg.norm(limbs, axis=-1), np.arctan2(limbs[..., 1], limbs[..., 0])  # (n, 17)
-    angle = np.unwrap(angle, axis=0)
-    s = np.arange(between) / between
+    joints = keys @ [1, 1j]  # (n, 18), x + iy
+    limbs = joints[:, TREE] - joints[:, [PARENT[j] for j in TREE]]  # (n, 17)
+    key, step = np.divmod(np.arange((len(keys) - 1) * between + 1), between)  # (T,)
+    s = (step / between)[:, None]
     s = 10 * s**3 - 15 * s**4 + 6 * s**5
 
-    def blend(values: np.ndarray) -> np.ndarray:  # (n, ...) -> (T, ...)
-        weight = s.reshape(1, -1, *[1] * (values.ndim - 1))  # (1, between, ...)
-        parts = values[:-1, None] * (1 - weight) + values[1:, None] * weight  # (n - 1, between, ...)
-        return np.concatenate([parts.reshape(-1, *values.shape[1:]), values[-1:]])
+    def blend(values: np.ndarray) -> np.ndarray:  # (n, m) -> (T, m)
+        return values[key] * (1 - s) + values[np.minimum(key + 1, len(keys) - 1)] * s
 
-    length, angle = blend(length), blend(angle)
-    dance = np.empty((len(length), 18, 2))
-    dance[:, NECK] = blend(keys[:, NECK])
-    for i, joint in enumerate(TREE):
-        step = length[:, i, None] * np.stack([np.cos(angle[:, i]), np.sin(angle[:, i])], -1)
-        dance[:, joint] = dance[:, parents[i]] + step
-    return dance
+    limbs = blend(np.abs(limbs)) * np.exp(1j * blend(np.unwrap(np.angle(limbs), axis=0)))  # (T, 17)
+    dance = np.empty((len(s), 18), complex)
+    dance[:, NECK] = blend(joints[:, [NECK]])[:, 0]
+    for joint, limb in zip(TREE, limbs.T):
+        dance[:, joint] = dance[:, PARENT[joint]] + limb
+    return np.stack([dance.real, dance.imag], -1)
 
 
 # -------------------------------------------------------------------------------------------------------- widget
@@ -112,18 +106,20 @@ class PoseStudio(page.LabWidget):
 
     Each change of the pose is one step of the model: the last frame, the new pose and z give the next frame.  Traits
     that go both ways:
-        joints: 18 positions [x, y] in pixels of the label, in the order of ``stage.JOINT_NAMES``.
+        joints: 18 positions [x, y] in pixels of the label, in the order of ``labutils.dance.JOINT_NAMES``.
         hidden: joints that the label lacks, as where a pose estimator finds nothing.
         feed: the last frame, "previous": the model's own last prediction; "first": always the given first frame.
         latent: z, "zero": the prior's mean; "prior": drawn from N(0, I) for every frame.
         keep_lengths: dragging turns limbs (and bends elbows and knees) rather than stretching them.
-        keyframes: key poses, each {"joints": ..., "hidden": ...};  between: frames from one to the next.
-        source: what the dance is, "recording" or "keyframes".  fps: of recording, playing and the GIF.
+        keyframes: key poses, each {"joints": ..., "hidden": ...}.
+        between: frames from one key pose to the next.
+        source: what the dance is, "recording" or "keyframes".
+        fps: of recording, playing and the GIF.
 
     Args:
-        model: a trained ``ConditionalVAE``; left in the mode in which it came.
-        first: the first frame, uint8 (H, W, 3), or a ``dataset.Video``, whose frame 1 it is; default: the background
-            that a model of the fast variant has learned.
+        model: a trained model; left in the mode in which it came.
+        first: the first frame, uint8 (H, W, 3), or a video, whose frame 1 it is; default: the background that a model
+            of the fast variant has learned.
         seed: of z where it is drawn from the prior.
         gif: where the button "export GIF" writes to.
         **traits: first values of the traits above.
@@ -134,6 +130,7 @@ class PoseStudio(page.LabWidget):
 
     _esm = page.module("studio.js")
     _css = page.styles("studio.css")
+    page_title = "Pose studio"
 
     joints = traitlets.List().tag(sync=True)
     hidden = traitlets.List().tag(sync=True)
@@ -150,37 +147,34 @@ class PoseStudio(page.LabWidget):
 
     def __init__(
         self,
-        model: Any,
-        first: Any = None,
+        model: ConditionalVAE,
+        first: np.ndarray | Video | None = None,
         seed: int = 0,
         gif: str | Path = "my_dance.gif",
         **traits: Any,
     ) -> None:
         self.model, self.seed, self.gif = model, seed, Path(gif)
         self.height, self.width = model.cfg.frame_H, model.cfg.frame_W
-        size = (self.height, self.width, 3)
         if first is None:
-            first = self._background()
-        frame = np.asarray(first.frames[0] if hasattr(first, "frames") else first)
+            if model.cfg.variant != "fast":
+                raise LabError(
+                    "PoseStudio: a model of variant 'course' knows no background; give a first frame or a video"
+                )
+            first = to_uint8(model.Generator.background.sigmoid())
+        self.first = frame = np.asarray(first.frames[0] if isinstance(first, Video) else first)
+        size = (self.height, self.width, 3)
         if frame.dtype != np.uint8 or frame.shape != size:
             raise LabError(
                 f"PoseStudio: the first frame is {frame.dtype} {frame.shape}; the model was built for uint8 {size}"
             )
-        self.first = frame
-        self._draws = 0
-        self._model_ms: deque[float] = deque(maxlen=50)
         presets = preset_poses(self.height, self.width)
-        self._last = self._float(frame)
-        pose = self._seen(
-            self._places(traits.setdefault("joints", presets["rest"].tolist())),
-            _joint_numbers(traits.get("hidden", [])),
-        )
-        feed, latent = traits.get("feed", "previous"), traits.get("latent", "zero")
-        self.step(pose, feed, latent)  # the first step of all is slower
-        self.restart()
-        start = time.perf_counter()
-        prediction = self.step(pose, feed, latent)
-        seconds = time.perf_counter() - start
+        traits.setdefault("joints", presets["rest"].tolist())
+        pose = self._seen(self._places(traits["joints"]), _joint_numbers(traits.get("hidden", [])))
+        for _ in range(2):  # the first step of all is slower
+            self.restart()
+            start = time.perf_counter()
+            prediction = self.step(pose, traits.get("feed", "previous"), traits.get("latent", "zero"))
+            seconds = time.perf_counter() - start
         super().__init__(
             _about={
                 "height": self.height, "width": self.width, "limbs": [list(limb) for limb in LIMBS],
@@ -194,16 +188,7 @@ class PoseStudio(page.LabWidget):
             },
             **traits,
         )  # fmt: skip
-        self.on_msg(self._answer)
-
-    def _background(self) -> np.ndarray:
-        if self.model.cfg.variant != "fast":
-            raise LabError(
-                "PoseStudio: a model of the course's architecture knows no background; give a first frame or a video"
-            )
-        from labutils.images import to_uint8
-
-        return to_uint8(self.model.Generator.background.sigmoid())
+        self.answer_with(self._answer)
 
     # -- traits
 
@@ -224,11 +209,11 @@ class PoseStudio(page.LabWidget):
 
     @traitlets.validate("between")
     def _valid_between(self, proposal: Any) -> int:
-        return min(max(int(proposal["value"]), 1), 120)
+        return int(page.bounded(proposal["value"], 1, 120))
 
     @traitlets.validate("fps")
     def _valid_fps(self, proposal: Any) -> float:
-        return min(max(float(proposal["value"]), 1.0), 30.0)
+        return page.bounded(proposal["value"], 1.0, 30.0)
 
     @traitlets.validate("_take")
     def _valid_take(self, proposal: Any) -> bytes:
@@ -245,8 +230,8 @@ class PoseStudio(page.LabWidget):
             places = np.empty(0)
         if places.shape != (18, 2) or not np.isfinite(places).all():
             raise LabError(
-                f"joints have shape {places.shape}; expected 18 finite positions [x, y] in pixels of the "
-                f"{self.height}x{self.width} label, in the order of stage.JOINT_NAMES; hide joints with `hidden`"
+                f"joints have shape {places.shape}; expected 18 finite positions [x, y] in pixels of the {self.height}x"
+                f"{self.width} label, in the order of labutils.dance.JOINT_NAMES; hide joints with `hidden`"
             )
         size = np.array([self.width, self.height])
         return np.clip(places, -OUTSIDE * size, (1 + OUTSIDE) * size)
@@ -291,20 +276,6 @@ class PoseStudio(page.LabWidget):
 
     # -- the model
 
-    @staticmethod
-    def _float(images: np.ndarray) -> Any:
-        from labutils.images import to_float
-
-        return to_float(images)
-
-    def _noise(self, steps: int) -> Any:
-        """z of a dance, (steps, N, h, w): zeros, or the same draws from the prior every time."""
-        import torch
-
-        if self.latent == "zero":
-            return torch.zeros(steps, *self.model.latent_shape)
-        return torch.randn(steps, *self.model.latent_shape, generator=torch.Generator().manual_seed(self.seed))
-
     def step(self, pose: np.ndarray | None = None, feed: str | None = None, latent: str | None = None) -> np.ndarray:
         """Predict the next frame, uint8 (H, W, 3); it becomes the last frame.
 
@@ -312,26 +283,21 @@ class PoseStudio(page.LabWidget):
             pose: (18, 2) in pixels with NaN for hidden joints; default: the pose that is shown.
             feed, latent: as the traits; default: these.
         """
-        import torch
-
-        from labutils.images import to_uint8
-        from labutils.model import evaluating
-
         label = draw_pose(self.pose if pose is None else pose, self.height, self.width)
         z = torch.zeros(1, *self.model.latent_shape)  # (1, N, h, w)
         if (latent or self.latent) == "prior":
             self._draws += 1
             z = torch.randn(z.shape, generator=torch.Generator().manual_seed(self.seed + self._draws))
-        last = self._float(self.first) if (feed or self.feed) == "first" else self._last
+        last = to_float(self.first) if (feed or self.feed) == "first" else self._last
         with evaluating(self.model) as device:
-            feature = self.model.label_transformation(self._float(label)[None].to(device))
+            feature = self.model.label_transformation(to_float(label)[None].to(device))
             frame = self.model.step(last[None].to(device), feature, z.to(device))[0].clamp(0, 1)  # (3, H, W)
-        self._last = frame.cpu()
+        self._last: Tensor = frame.cpu()
         return to_uint8(self._last)
 
     def restart(self) -> None:
         """Make the given first frame the last one again."""
-        self._last = self._float(self.first)
+        self._last = to_float(self.first)
         self._draws = 0
 
     def predict(self) -> np.ndarray:
@@ -342,32 +308,26 @@ class PoseStudio(page.LabWidget):
         """
         return self._dance()[0]
 
-    def labels(self) -> np.ndarray:
-        """The labels of the dance, uint8 (T, H, W, 3); LabError where there is none yet."""
-        return self._dance()[1]
-
     def _dance(self) -> tuple[np.ndarray, np.ndarray]:
-        import torch
-
-        from labutils.images import to_uint8
-        from labutils.model import evaluating
-
+        """The frames of the dance and its labels, both uint8 (T, H, W, 3)."""
         poses = self.poses
         if not len(poses):
             what = "press record and drag" if self.source == "recording" else "add key poses"
             raise LabError(f"there is no dance yet: {what}, or set studio.poses")
         labels = np.stack([draw_pose(pose, self.height, self.width) for pose in poses])  # (T, H, W, 3)
-        P, x1, z = self._float(labels), self._float(self.first), self._noise(len(poses))
+        P, x1 = to_float(labels), to_float(self.first)
+        z = torch.zeros(len(P), *self.model.latent_shape)  # (T, N, h, w)
+        if self.latent == "prior":  # the same draws every time
+            z = torch.randn(z.shape, generator=torch.Generator().manual_seed(self.seed))
         with evaluating(self.model) as device:
             if self.feed == "previous":
                 video = torch.cat([P[:1], P])[None]  # the model's frame 1 is the given one; its label is not used
                 frames = self.model.generate(x1[None].to(device), video.to(device), z=z[None].to(device))[0, 1:]
             else:
                 parts = []
-                for start in range(0, len(P), 32):
-                    feature = self.model.label_transformation(P[start : start + 32].to(device))
-                    last = x1.to(device).expand(len(feature), -1, -1, -1)
-                    parts.append(self.model.step(last, feature, z[start : start + 32].to(device)).clamp(0, 1))
+                for label, noise in zip(P.to(device).split(32), z.to(device).split(32)):  # (B, 3, H, W), (B, N, h, w)
+                    last = x1.to(device).expand(len(label), -1, -1, -1)
+                    parts.append(self.model.step(last, self.model.label_transformation(label), noise).clamp(0, 1))
                 frames = torch.cat(parts)
         return to_uint8(frames), labels
 
@@ -381,87 +341,49 @@ class PoseStudio(page.LabWidget):
             LabError: there is no dance yet, or the file cannot be written.
         """
         frames, labels = self._dance()
-        return write_gif(
-            self.gif if path is None else path, {"prediction": frames, "pose": labels}, fps=self.fps, scale=scale
-        )  # fmt: skip
+        path = self.gif if path is None else path
+        return write_gif(path, {"prediction": frames, "pose": labels}, fps=self.fps, scale=scale)
 
-    @property
-    def latency(self) -> float:
-        """Median time of a live step in Python in ms: label, model and conversion; NaN before the first one."""
-        return float(np.median(self._model_ms)) if self._model_ms else float("nan")
-
-    # -- the browser
-
-    def _answer(self, _: Any, content: dict[str, Any], buffers: Any = None) -> None:
-        """Answer one question of studio.js; it never asks a second one before."""
-        reply: dict[str, Any] = {"answer": content.get("ask"), "what": content.get("what")}
-        out: list[bytes] = []
-        start = time.perf_counter()
-        try:
-            if content.get("what") == "step":
-                if content.get("restart"):
-                    self.restart()
-                pose = self._seen(self._places(content["joints"]), _joint_numbers(content["hidden"]))
-                prediction = self.step(pose, content["feed"], content["latent"])
-                out = [prediction.tobytes(), draw_pose(pose, self.height, self.width).tobytes()]
-                self._model_ms.append(1000 * (time.perf_counter() - start))
-            else:
-                for name in ("feed", "latent", "source", "fps", "between", "keyframes"):
-                    self.set_trait(name, content[name])  # its own message may still be on the way
-                if buffers:
-                    self._take = bytes(buffers[0])
-                if content.get("what") == "gif":
-                    path = self.export_gif()
-                    out = [path.read_bytes()]
-                    reply |= {"path": str(path), "name": path.name, "frames": len(self.poses)}
-                else:
-                    frames, _ = self._dance()
-                    out = [frames.tobytes(), self.poses.astype("<f4").tobytes()]
-        except (LabError, traitlets.TraitError) as error:
-            reply["error"] = str(error)
-        except Exception as error:  # told in the widget: a traceback would go to a log that nobody reads
-            reply["error"] = f"{type(error).__name__}: {error}"
-        reply["ms"] = 1000 * (time.perf_counter() - start)
-        self.send(reply, out)
+    def _answer(self, question: dict[str, Any], buffers: Any) -> tuple[dict[str, Any], list[bytes]]:
+        if question["what"] == "step":
+            if question.get("restart"):
+                self.restart()
+            pose = self._seen(self._places(question["joints"]), _joint_numbers(question["hidden"]))
+            prediction = self.step(pose, question["feed"], question["latent"])
+            return {}, [prediction.tobytes(), draw_pose(pose, self.height, self.width).tobytes()]
+        for name in ("feed", "latent", "source", "fps", "between", "keyframes"):
+            self.set_trait(name, question[name])  # its own message may still be on the way
+        if buffers:
+            self._take = bytes(buffers[0])
+        if question["what"] == "gif":
+            path = self.export_gif()
+            return {"path": str(path), "name": path.name, "frames": len(self.poses)}, [path.read_bytes()]
+        return {}, [self.predict().tobytes(), self.poses.astype("<f4").tobytes()]
 
     def __repr__(self) -> str:
         dance = f"{self.source} of {len(self.poses)} poses"
         return f"PoseStudio({self.height}x{self.width}; {dance}, {len(self.keyframes)} key poses)"
 
-    def to_html(self, path: str | Path, title: str = "Pose studio") -> Path:
+    def to_html(self, path: str | Path, title: str | None = None) -> Path:
         """Write one self-contained page that plays the dance; the figure can be moved, but nobody predicts there."""
-        import html
-
         shown = self._shown
         with self.hold_sync():  # what goes into the page need not go to a browser
             if len(self.poses):
                 frames, poses = self.predict(), self.poses.astype("<f4").tobytes()
                 self._shown = {**shown, "frames": zlib.compress(frames.tobytes(), 6), "poses": poses}
             try:
-                return page.write_page(path, title, [f"<h1>{html.escape(title)}</h1>", self])
+                return super().to_html(path, title)
             finally:
                 self._shown = shown
 
     def figure(self, columns: int = 8) -> Figure:
         """A still: ``columns`` moments of the dance, pose over prediction; before there is one, the pose shown."""
-        if columns < 1:
-            raise LabError(f"figure: columns is {columns}; at least 1 is needed")
         if len(self.poses):
             frames, labels = self._dance()
-        else:
-            frames, labels = np.frombuffer(self._shown["prediction"], np.uint8), self.label[None]
-            frames = frames.reshape(labels.shape)
-        shown = np.unique(np.rint(np.linspace(0, len(frames) - 1, columns)).astype(int))
-        figure = LabFigure(figsize=(1.45 * max(len(shown), 2), 1.45 * 2 * self.height / self.width + 0.4))
-        grid = figure.subplots(2, len(shown), squeeze=False, gridspec_kw={"hspace": 0.06, "wspace": 0.04})
-        for j, t in enumerate(shown):
-            grid[0, j].set_title(f"{t + 1}", fontsize=8, pad=3, color="0.35")
-            for i, images in enumerate((labels, frames)):
-                grid[i, j].imshow(images[t], interpolation="nearest")
-                grid[i, j].set(xticks=[], yticks=[])
-                grid[i, j].spines[:].set(color="0.8", linewidth=0.5)
-        grid[0, 0].set_ylabel("pose", fontsize=8)
-        grid[1, 0].set_ylabel("prediction", fontsize=8)
+            return frame_strip({"pose": labels, "prediction": frames}, columns)
+        shown = np.frombuffer(self._shown["prediction"], np.uint8).reshape(1, self.height, self.width, 3)
+        figure = frame_strip({"pose": self.label[None], "prediction": shown}, 1)
+        figure.set_size_inches(3.4, 3.4)
         return figure
 
 
@@ -470,7 +392,9 @@ def _joint_numbers(values: Any) -> list[int]:
     try:
         numbers = sorted({JOINT_NAMES.index(v) if isinstance(v, str) else int(v) for v in values})
     except (TypeError, ValueError) as error:
-        raise LabError(f"hidden is {values!r}; give joints by number or by their name in stage.JOINT_NAMES") from error
+        raise LabError(
+            f"hidden is {values!r}; give joints by number or by their name in labutils.dance.JOINT_NAMES"
+        ) from error
     if any(not 0 <= n < len(JOINT_NAMES) for n in numbers):
         raise LabError(f"hidden is {values!r}; joints are numbered from 0 to {len(JOINT_NAMES) - 1}")
     return numbers

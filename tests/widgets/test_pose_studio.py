@@ -9,17 +9,18 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 import torch
-from matplotlib.figure import Figure
+from messages import ask
 
+from labutils.checkpoint import load_model
 from labutils.config import LabConfig
-from labutils.dance.stage import JOINT_NAMES, LIMBS, draw_pose, rest_pose
+from labutils.dance import JOINT_NAMES, LIMBS, draw_pose, rest_pose
 from labutils.dataset import load_split
 from labutils.errors import LabError
 from labutils.images import to_float, to_uint8
-from labutils.model import ConditionalVAE, load_model
-from labutils.widgets import page
+from labutils.model import ConditionalVAE
+from labutils.widgets import PoseStudio, page
 from labutils.widgets import studio as module
-from labutils.widgets.studio import PARENT, TREE, PoseStudio, interpolate, preset_poses
+from labutils.widgets.studio import interpolate, preset_poses
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +84,8 @@ def test_the_label_is_the_one_of_the_training_data(studio):
 
 def test_steps_are_the_models_own(studio, model, video):
     expected = by_hand(model, video.frames[0], [studio.label] * 3)
-    shown = np.frombuffer(studio._shown["prediction"], np.uint8).reshape(32, 64, 3)
-    np.testing.assert_array_equal(shown, expected[0])
+    shown = base64.b64decode(page.state(studio)["_shown"]["prediction"]["$bytes"])
+    assert shown == expected[0].tobytes()
     np.testing.assert_array_equal(studio.step(), expected[1])
     np.testing.assert_array_equal(studio.step(), expected[2])
     studio.restart()
@@ -109,7 +110,6 @@ def test_the_dance_is_predicted_pose_by_pose(studio, model, video, feed, latent)
     expected = by_hand(model, video.frames[0], labels, z, feed)
     assert np.abs(prediction.astype(int) - expected).max() <= 1
     np.testing.assert_array_equal(studio.predict(), prediction)
-    np.testing.assert_array_equal(studio.labels(), labels)
     assert (prediction[0] != prediction[-1]).any()
 
 
@@ -140,7 +140,7 @@ def test_gif_shows_the_recorded_poses_and_their_predictions(studio, tmp_path, mo
     studio.gif = tmp_path / "other.gif"
     studio.export_gif()
     np.testing.assert_array_equal(seen["prediction"], studio.predict())
-    np.testing.assert_array_equal(seen["pose"], studio.labels())
+    np.testing.assert_array_equal(seen["pose"], [draw_pose(pose, 32, 64) for pose in walk()])
     assert seen["path"] == tmp_path / "other.gif"
 
 
@@ -162,7 +162,7 @@ def test_key_poses_are_passed_through_and_limbs_keep_their_lengths():
     np.testing.assert_allclose(dance[5, 7] - dance[5, 5], rotation @ (dance[0, 7] - dance[0, 5]), atol=1e-9)
     steps = np.linalg.norm(np.diff(dance[:, 7], axis=0), axis=-1)
     assert steps.argmax() in (4, 5) and steps[0] < 0.2 * steps.max()  # starts and ends at rest
-    np.testing.assert_array_equal(interpolate(keys[:1], 8), keys[:1])
+    np.testing.assert_allclose(interpolate(keys[:1], 8), keys[:1])
 
 
 def test_key_poses_make_a_dance(studio):
@@ -192,27 +192,12 @@ def test_presets_stand_in_the_picture():
     np.testing.assert_allclose(double, 2 * presets["wave"])
 
 
-def test_the_tree_hangs_on_the_neck():
-    assert sorted(TREE) == [j for j in range(18) if j != 1]
-    for i, joint in enumerate(TREE):
-        assert PARENT[joint] == 1 or PARENT[joint] in TREE[:i]
-
-
 def test_joints_stay_near_the_picture(studio):
     joints = rest_pose()
     joints[4], joints[7] = [-1000, 10], [30, 1000]
     studio.joints = joints.tolist()
     assert studio.joints[4] == [-32, 10] and studio.joints[7] == [30, 48]
     assert np.isnan(studio.pose[[4, 7]]).all()
-
-
-def answer(studio, buffers=(), **question):
-    sent = []
-    studio.send = lambda content, buffers=None: sent.append((content, buffers))
-    studio._answer(studio, {"ask": "a 1", **question}, list(buffers))
-    (reply,) = sent
-    assert reply[0]["answer"] == "a 1" and reply[0]["what"] == question["what"] and reply[0]["ms"] > 0
-    return reply
 
 
 def test_answers_to_the_browser(studio, model, video, tmp_path):
@@ -223,24 +208,23 @@ def test_answers_to_the_browser(studio, model, video, tmp_path):
     pose[4] = np.nan
     label = draw_pose(pose, 32, 64)
     expected = by_hand(model, video.frames[0], [label, label])
-    assert np.isnan(studio.latency)
-    reply, buffers = answer(studio, **question)
+    reply, buffers = ask(studio, **question)
     assert buffers == [expected[0].tobytes(), label.tobytes()]
-    reply, buffers = answer(studio, **{**question, "restart": False})
-    assert buffers[0] == expected[1].tobytes() and studio.latency > 0
+    reply, buffers = ask(studio, **{**question, "restart": False})
+    assert buffers[0] == expected[1].tobytes()
     np.testing.assert_array_equal(studio.pose, rest_pose())  # traits travel on their own
 
     dance = {**settings, "source": "recording", "fps": 12, "between": 12, "keyframes": []}
-    assert "no dance yet: press record" in answer(studio, what="dance", **dance)[0]["error"]
-    reply, buffers = answer(studio, [memoryview(walk().astype("<f4").tobytes())], what="dance", **dance)
+    assert "no dance yet: press record" in ask(studio, what="dance", **dance)[0]["error"]
+    reply, buffers = ask(studio, [walk().astype("<f4").tobytes()], what="dance", **dance)
     np.testing.assert_allclose(studio.poses, walk().astype("<f4"))
     assert buffers[0] == studio.predict().tobytes() and buffers[1] == walk().astype("<f4").tobytes()
     studio.gif = tmp_path / "mine.gif"
-    reply, buffers = answer(studio, what="gif", **dance)
+    reply, buffers = ask(studio, what="gif", **dance)
     assert reply["path"] == str(studio.gif) and reply["frames"] == 7 and buffers[0] == studio.gif.read_bytes()
     studio.gif = tmp_path / "mine.gif" / "below a file.gif"
-    assert "cannot be written" in answer(studio, what="gif", **dance)[0]["error"]
-    assert "expected 18 finite positions" in answer(studio, **{**question, "joints": [[0, 0]]})[0]["error"]
+    assert "cannot be written" in ask(studio, what="gif", **dance)[0]["error"]
+    assert "expected 18 finite positions" in ask(studio, **{**question, "joints": [[0, 0]]})[0]["error"]
 
 
 def test_what_does_not_fit_is_named(studio, model):
@@ -257,7 +241,7 @@ def test_what_does_not_fit_is_named(studio, model):
     with pytest.raises(LabError, match=r"poses are \(18, 2\)"):
         studio.poses = rest_pose()
     with pytest.raises(LabError, match="no list of poses"):
-        studio._take = b"123"
+        studio.set_trait("_take", b"123")
     with pytest.raises(LabError, match="press record and drag"):
         studio.predict()
     studio.source = "keyframes"
@@ -280,18 +264,16 @@ def test_first_frame_of_either_architecture(model, video):
 
 
 def test_page_and_figure(studio, tmp_path):
-    assert isinstance(studio.figure(), Figure)
-    shown = studio._shown
     empty = studio.to_html(tmp_path / "empty.html").read_text(encoding="utf-8")
-    assert '"frames":{"$bytes"' not in empty
+    assert '"frames":{"$bytes"' not in empty and studio.figure()._repr_png_()
     studio.poses = walk()
+    before = page.state(studio)
     text = studio.to_html(tmp_path / "studio.html", title="A <dance>").read_text(encoding="utf-8")
     values = json.loads(re.search(r'<script type="application/json">(.*?)</script>', text, re.S)[1])
     frames = zlib.decompress(base64.b64decode(values["_shown"]["frames"]["$bytes"]))
-    assert frames == studio.predict().tobytes() and studio._shown == shown and "A &lt;dance&gt;" in text
-    pictures = [axes.images[0].get_array() for axes in studio.figure(columns=3).axes]
-    assert len(pictures) == 6
-    np.testing.assert_array_equal(pictures[5], studio.predict()[-1])
+    assert frames == studio.predict().tobytes() and page.state(studio) == before and "A &lt;dance&gt;" in text
+    picture = np.asarray(studio.figure(columns=3).axes[0].images[0].get_array())
+    np.testing.assert_array_equal(picture[-96::3, -192::3], studio.predict()[-1])
+    np.testing.assert_array_equal(picture[:96:3, -192::3], draw_pose(walk()[-1], 32, 64))
     picture = base64.b64decode(studio._repr_mimebundle_()[0]["image/png"])
     assert picture[:4] == b"\x89PNG" and len(picture) <= page.STILL_BYTES
-    assert studio.figure()._repr_png_()[:4] == b"\x89PNG" and "recording of 7 poses" in repr(studio)
