@@ -16,15 +16,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from labutils.config import PROFILES, LabConfig, Profile, default_profile
+from labutils.config import LabConfig
 from labutils.errors import LabError
+from labutils.profiles import PROFILES, Profile, default_profile
 
 if TYPE_CHECKING:  # a command imports what it needs when it runs, so that --help is there at once
     import numpy as np
 
     from labutils.distributed import Ranks
-    from labutils.evaluation import Report
     from labutils.images import Video
+    from labutils.report import Report
     from labutils.training import Callback
 
 PROG = "python -m labutils"

@@ -5,7 +5,6 @@ shows the groups it needs, so adding a field here is all it takes to add a flag.
 """
 
 import dataclasses
-import os
 import types
 import typing
 from dataclasses import dataclass, field
@@ -175,42 +174,3 @@ def budget(changes: dict[str, Any]) -> dict[str, Any]:
     if given or "num_epoch" in changes:
         return {"steps": None, "minutes": None, **changes}
     return changes
-
-
-@dataclass(frozen=True)
-class Profile:
-    """How large the built-in job is: frames of the synthetic dance to render and steps to train."""
-
-    name: str
-    train_frames: int
-    val_frames: int
-    test_sequences: int
-    test_frames: int
-    settings: dict[str, Any]
-
-    def config(self, **changes: Any) -> LabConfig:
-        """The profile's LabConfig, with ``changes`` on top."""
-        return LabConfig(**{"DR": f"data/dance-{self.name}", **self.settings}).replace(**changes)
-
-
-PROFILES = {
-    "smoke": Profile("smoke", 128, 40, 2, 40, dict(steps=40, batch_size=1, val_vi_len=40, width=8)),
-    "quick": Profile("quick", 2520, 630, 6, 630, dict(steps=1200)),
-    "full": Profile("full", 23410, 630, 6, 630, dict(steps=12000)),
-}
-
-
-def default_profile() -> Profile:
-    """The profile named by the variable LAB_PROFILE; else ``full`` where CUDA works and ``quick`` where it does not.
-
-    Raises:
-        LabError: LAB_PROFILE names no profile.
-    """
-    name = os.environ.get("LAB_PROFILE", "")
-    if not name:
-        import torch
-
-        name = "full" if torch.cuda.is_available() else "quick"
-    if name not in PROFILES:
-        raise LabError(f"LAB_PROFILE is {name!r}; choose one of {', '.join(PROFILES)}")
-    return PROFILES[name]

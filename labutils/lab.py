@@ -26,10 +26,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from labutils.config import LabConfig, Profile, default_profile
+from labutils.config import LabConfig
 from labutils.dataset import load_split, load_test
 from labutils.errors import LabError
 from labutils.images import Video
+from labutils.profiles import Profile, default_profile
 
 if TYPE_CHECKING:
     import torch
@@ -227,8 +228,9 @@ def trained(name: str = "base", callbacks: Sequence[Any] = (), fresh: bool = Fal
 
     from labutils.checkpoint import load_model, read_history
     from labutils.distributed import Ranks
-    from labutils.metrics import baselines, mean_training_frame, shortfall
+    from labutils.metrics import baselines, mean_training_frame
     from labutils.model import ConditionalVAE
+    from labutils.report import shortfall
     from labutils.training import fit
 
     if not {"steps", "minutes", "num_epoch"} & set(changes):

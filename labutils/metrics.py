@@ -1,11 +1,10 @@
-"""How good is a prediction, and what is in a latent: measures of arrays.
+"""How good is a prediction: measures of arrays, and predictors without a model.
 
 Conventions of the lab: data range 1; the PSNR of a frame is taken over all its pixels and channels, and averaged over
 frames 2..T, since the first one is given; predictions are clipped to [0, 1].
 """
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -127,20 +126,6 @@ def baselines(video: Video, mean_frame: np.ndarray | None = None) -> dict[str, n
     return result | {"copy_previous": psnr(video.frames[:-1], truth)}
 
 
-def shortfall(average: float, rivals: Mapping[str, float]) -> str:
-    """What to say of a prediction that is worse than a baseline; empty where it is better than all of them.
-
-    Args:
-        average: mean PSNR of the prediction in dB.
-        rivals: name -> mean PSNR of a baseline in dB.  ``copy_previous``, which sees the truth, is no rival.
-    """
-    above = {name: value for name, value in rivals.items() if value > average and name != "copy_previous"}
-    if not above:
-        return ""
-    best = max(above, key=lambda name: above[name])
-    return f"{average:.2f} dB is less than the baseline {BASELINES[best]!r} reaches, {above[best]:.2f} dB"
-
-
 def need_truth(video: Video) -> None:
     """Nothing where all true frames of a video are known.
 
@@ -149,64 +134,3 @@ def need_truth(video: Video) -> None:
     """
     if not video.has_truth or len(video.frames) < 2:
         raise LabError(f"{video.name}: {len(video.frames)} of {len(video.labels)} true frames are known, not all")
-
-
-# --------------------------------------------------------------------------------------------- what is in a latent
-
-
-def principal_directions(mu: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Principal component analysis: the orthonormal directions along which the rows of ``mu`` vary most.
-
-    Args:
-        mu: (T, D).
-        count: directions wanted; fewer where ``mu`` does not vary in so many.
-
-    Returns:
-        directions (K, D), the standard deviation along each (K,), and each one's share of the variance (K,).
-    """
-    centred = mu.astype(np.float64) - mu.mean(0, dtype=np.float64)  # (T, D)
-    if mu.shape[1] <= len(mu):
-        _, singular, rows = np.linalg.svd(centred, full_matrices=False)
-    else:  # the smaller of the two products has the same singular values
-        values, columns = np.linalg.eigh(centred @ centred.T)  # (T,), (T, T), rising
-        singular = np.sqrt(np.maximum(values[::-1], 0))
-        rows = (columns[:, ::-1].T @ centred) / np.maximum(singular, 1e-300)[:, None]
-    total = float((singular**2).sum())
-    rank = int((singular > 1e-6 * max(singular[0], 1e-30)).sum()) if total > 0 else 1
-    keep = min(count, rank)
-    directions = rows[:keep]
-    # A direction's sign is arbitrary: let its largest entry be positive.
-    signs = np.sign(directions[np.arange(keep), np.abs(directions).argmax(1)])
-    directions = directions * np.where(signs == 0, 1, signs)[:, None]
-    return directions, singular[:keep] / math.sqrt(len(mu)), singular[:keep] ** 2 / (total or 1.0)
-
-
-def correlation(x: np.ndarray, y: np.ndarray) -> float:
-    """Pearson's correlation of two series (T,); 0 where one of them does not vary."""
-    x, y = x - x.mean(), y - y.mean()
-    norm = math.sqrt(float((x**2).sum() * (y**2).sum()))
-    return float((x * y).sum() / norm) if norm > 0 else 0.0
-
-
-def held_out_fit(scores: np.ndarray, target: np.ndarray, folds: int = 5) -> tuple[np.ndarray, float]:
-    """The best linear combination of ``scores``, judged on frames it was not fitted to.
-
-    The video is cut into ``folds`` pieces; each is predicted by least squares from all the others.  (Neighbouring
-    frames resemble each other, so pieces are held out, not single frames.)
-
-    Args:
-        scores: (T, K).
-        target: (T,).
-
-    Returns:
-        the held-out predictions (T,), and R^2 = 1 - sum (target - prediction)^2 / sum (target - mean of the rest)^2,
-        which is at most 1 and below 0 where the mean would have been better.
-    """
-    design = np.column_stack([np.ones(len(target)), scores])  # (T, 1 + K)
-    prediction, mean = np.empty(len(target)), np.empty(len(target))
-    for piece in np.array_split(np.arange(len(target)), folds):
-        rest = np.setdiff1d(np.arange(len(target)), piece)
-        weights = np.linalg.lstsq(design[rest], target[rest], rcond=None)[0]
-        prediction[piece], mean[piece] = design[piece] @ weights, target[rest].mean()
-    spread = float(((target - mean) ** 2).sum())
-    return prediction, 1 - float(((target - prediction) ** 2).sum()) / spread if spread > 0 else 0.0

@@ -19,15 +19,16 @@ import torch
 
 from labutils.bench.starter import FrameByFrame, StarterCode, same_mathematics
 from labutils.commands import train_model
-from labutils.config import PROFILES, LabConfig, Profile
+from labutils.config import LabConfig
 from labutils.dataset import load_split, load_test
 from labutils.distributed import Ranks, select_device
 from labutils.errors import LabError
 from labutils.evaluation import predict
+from labutils.flop import count_flop
 from labutils.images import Video
 from labutils.metrics import psnr
 from labutils.model import ConditionalVAE
-from labutils.modules import count_flop
+from labutils.profiles import PROFILES, Profile
 from labutils.training import Trainer
 
 WAYS = ("starter", "course", "fast")

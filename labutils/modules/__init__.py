@@ -13,10 +13,9 @@ from torch import nn
 
 from labutils.config import LabConfig
 from labutils.modules import course, fast
-from labutils.modules.flop import count_flop
 from labutils.modules.latent import kl_divergence, reparameterize
 
-__all__ = ["build", "count_flop", "course", "fast", "kl_divergence", "reparameterize"]
+__all__ = ["build", "course", "fast", "kl_divergence", "reparameterize"]
 
 
 def build(cfg: LabConfig) -> tuple[dict[str, nn.Module], tuple[int, int, int]]:

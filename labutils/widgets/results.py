@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from labutils.config import LabConfig
-from labutils.evaluation import Report
 from labutils.images import Video
 from labutils.metrics import BASELINES
+from labutils.report import Report
 from labutils.show import figures as plotting
 from labutils.widgets.page import write_page
 from labutils.widgets.scrubber import Clip, FrameScrubber

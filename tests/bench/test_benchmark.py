@@ -13,8 +13,8 @@ from labutils.bench.starter import FixedClips, FrameByFrame, StarterCode, same_m
 from labutils.config import LabConfig
 from labutils.dataset import load_split
 from labutils.errors import LabError
+from labutils.flop import count_flop
 from labutils.model import ConditionalVAE
-from labutils.modules import count_flop
 from labutils.training import Trainer
 
 SMALL = {**TINY, "frame_H": 16, "frame_W": 24, "train_vi_len": 4, "batch_size": 2, "quiet": True}
