@@ -380,10 +380,11 @@ class PoseStudio(page.LabWidget):
         """A still: ``columns`` moments of the dance, pose over prediction; before there is one, the pose shown."""
         if len(self.poses):
             frames, labels = self._dance()
-            return frame_strip({"pose": labels, "prediction": frames}, columns)
-        shown = np.frombuffer(self._shown["prediction"], np.uint8).reshape(1, self.height, self.width, 3)
-        figure = frame_strip({"pose": self.label[None], "prediction": shown}, 1)
-        figure.set_size_inches(3.4, 3.4)
+        else:
+            frames, labels = np.frombuffer(self._shown["prediction"], np.uint8), self.label[None]
+        figure = frame_strip({"pose": labels, "prediction": frames.reshape(labels.shape)}, columns)
+        if len(labels) == 1:
+            figure.set_size_inches(3.4, 3.4)
         return figure
 
 

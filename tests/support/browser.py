@@ -14,6 +14,8 @@ Where Playwright, JupyterLab or chromium is missing, importing this module skips
 The browser is $CHROMIUM, or the first of chromium, chromium-browser and google-chrome on the path.
 """
 
+import ast
+import base64
 import contextlib
 import json
 import os
@@ -28,6 +30,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -38,6 +41,9 @@ playwright = pytest.importorskip("playwright.sync_api", reason="browser tests sk
 pytest.importorskip("jupyterlab", reason="browser tests skipped: JupyterLab is not installed")
 if not CHROMIUM:
     pytest.skip("browser tests skipped: no chromium found; set CHROMIUM to its path", allow_module_level=True)
+
+# What JupyterLab itself reports as errors when a kernel is gone
+GONE = ("Could not send widget sync message", "Failed to load resource", "WebSocket")
 
 
 def write_notebook(path: Path, cells: Sequence[str]) -> Path:
@@ -74,6 +80,24 @@ def watch(page: Any) -> list[str]:
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
     return errors
+
+
+def shown_frame(canvas: Any, width: int = 64) -> np.ndarray:
+    """The frame (height, width, 3) that a canvas shows; fails unless each of its pixels is one even opaque square."""
+    wide, high, data = canvas.evaluate(
+        """c => {
+          const data = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
+          let text = "";
+          for (let i = 0; i < data.length; i += 4096) text += String.fromCharCode(...data.subarray(i, i + 4096));
+          return [c.width, c.height, btoa(text)];
+        }"""
+    )
+    pixels = np.frombuffer(base64.b64decode(data), np.uint8).reshape(high, wide, 4)
+    zoom = wide // width
+    frame = pixels[::zoom, ::zoom]
+    np.testing.assert_array_equal(frame.repeat(zoom, 0).repeat(zoom, 1), pixels)
+    assert (frame[..., 3] == 255).all()
+    return frame[..., :3]
 
 
 @contextlib.contextmanager
@@ -218,6 +242,15 @@ class Tab:
         reply = self.client.execute_interactive(code, timeout=timeout, output_hook=collect, allow_stdin=False)
         assert reply["content"]["status"] == "ok", "".join(text)
         return "".join(text).strip()
+
+    def value(self, expression: str) -> Any:
+        """The value of an expression in the notebook's kernel: numbers, texts, and lists of these."""
+        return ast.literal_eval(self.python(f"print(repr({expression}))"))
+
+    def frame(self, expression: str) -> np.ndarray:
+        """The value of an expression in the notebook's kernel that is a uint8 frame (32, 64, 3)."""
+        code = f"import base64, numpy; print(base64.b64encode(numpy.ascontiguousarray({expression})).decode())"
+        return np.frombuffer(base64.b64decode(self.python(code)), np.uint8).reshape(32, 64, 3)
 
     def shut_down_kernel(self) -> None:
         """End the kernel, as "Shut Down Kernel" does, and wait until it is gone."""
