@@ -162,6 +162,7 @@ class ConditionalVAE(nn.Module):
         self.Generator.set_background(frames, labels)
 
     def num_parameters(self) -> int:
+        """How many weights the five modules hold together."""
         return sum(p.numel() for p in self.parameters())
 
 

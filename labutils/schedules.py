@@ -50,6 +50,7 @@ class KLAnnealing:
 
     @classmethod
     def from_config(cls, cfg: LabConfig) -> "KLAnnealing":
+        """The annealing that the flags ``kl_anneal_*`` describe."""
         return cls(
             cfg.kl_anneal_type, cfg.kl_anneal_start, cfg.kl_anneal_stop,
             cfg.kl_anneal_cycle, cfg.kl_anneal_ratio, cfg.kl_anneal_shape,
@@ -83,6 +84,7 @@ class TeacherForcing:
 
     @classmethod
     def from_config(cls, cfg: LabConfig) -> "TeacherForcing":
+        """The schedule that the flags ``tfr*`` describe."""
         return cls(cfg.tfr, cfg.tfr_sde, cfg.tfr_d_step, cfg.tfr_floor)
 
     def __call__(self, epoch: int) -> float:

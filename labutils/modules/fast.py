@@ -25,6 +25,7 @@ PAPER, REACH = 250, 5  # a label pixel darker than PAPER is a limb; the body rea
 
 
 def conv3x3(i: int, o: int, stride: int = 1) -> nn.Conv2d:
+    """(B, i, H, W) -> (B, o, H / stride, W / stride)."""
     return nn.Conv2d(i, o, 3, stride=stride, padding=1)
 
 
