@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lab notebooks html student grade bench lock clean
+.PHONY: help setup run test check lab notebooks html student grade bench lock clean
 
 PYTHON ?= python3
 # What is handed on to the command: make run ARGS="--profile smoke", make test ARGS="-k schedules -x"
@@ -30,6 +30,10 @@ run: $(READY)  ## make a synthetic dance, train, validate and test: table, grade
 test: $(READY)  ## unit, notebook and browser tests, in one go
 	@LAB_PROFILE=smoke OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile \
 	    $(if $(NOTEBOOKS),--nbval-lax --nbval-current-env --nbval-cell-timeout=600) $(wildcard tests) $(NOTEBOOKS) $(ARGS)
+
+check: $(READY)  ## ruff, format, types, unit tests: what to run while working, about a minute
+	@$(VENV)/bin/ruff check --quiet . && $(VENV)/bin/ruff format --quiet --check . && $(VENV)/bin/mypy
+	@LAB_PROFILE=smoke OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(JOBS) -m "not browser and not slow" $(ARGS) tests
 
 lab: $(READY)  ## open JupyterLab
 	@$(PY) -m jupyterlab $(ARGS)
