@@ -118,8 +118,8 @@ example:  python -m labutils train --DR data/dance --save_root ckpts --fast_trai
           python -m labutils train --DR data/dance --save_root ckpts --steps 1200
           python -m labutils train --ckpt_path ckpts/last.ckpt --num_epoch 100
           torchrun --nproc-per-node 4 -m labutils train --DR data/dance --save_root ckpts
-several machines:  torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint HOST:29500 -m labutils train ...
-          With SLURM (#SBATCH --nodes=2 --ntasks-per-node=1 --gpus-per-node=8), one launcher on each node:
+          torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint HOST:29500 -m labutils train ...
+          With SLURM (#SBATCH --nodes=2 --ntasks-per-node=1 --gpus-per-node=8) one launcher runs on each node:
           HOST=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1); srun torchrun --nnodes 2 ... as above.
           The same global batch and seed give the losses of one process.
 writes:   save_root/history.csv, last.ckpt (to go on from), best.ckpt (best on validation), losses.png,
