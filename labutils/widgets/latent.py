@@ -88,7 +88,7 @@ class LatentExplorer(page.LabWidget):
     direction = traitlets.Int(0).tag(sync=True)
     gain = traitlets.Enum(GAINS, default_value=16).tag(sync=True)
     _about = traitlets.Dict().tag(sync=True)
-    _grids = traitlets.List().tag(sync=True)
+    _grids = traitlets.List(traitlets.Dict()).tag(sync=True)
 
     def __init__(
         self,
@@ -190,12 +190,12 @@ class LatentExplorer(page.LabWidget):
                 cut = slice(start, start + batch)
                 x, P = (to_float(a[cut]).to(device) for a in (self.video.frames, self.video.labels))  # (B, 3, H, W)
                 _, mu, logvar = self.model.posterior(x, self.model.label_transformation(P))
-                means.append(mu.float().cpu().numpy())
-                costs.append(kl_divergence(mu, logvar).float().cpu().numpy())
-        mu, kl = np.concatenate(means), np.concatenate(costs)
-        if not np.isfinite(mu).all():
+                means.append(mu.float().cpu())
+                costs.append(kl_divergence(mu, logvar).float().cpu())
+        mean = torch.cat(means)
+        if not mean.isfinite().all():
             raise LabError("the posterior mean is not finite; train the model again with a smaller --lr or --grad_clip")
-        return mu, kl
+        return mean.numpy(), torch.cat(costs).numpy()
 
     def _predict(self, index: int, z: np.ndarray, batch: int = 32) -> Tensor:
         """Frames predicted with each row of z (B, N h w), (B, 3, H, W) in [0, 1]."""
@@ -338,10 +338,11 @@ class LatentExplorer(page.LabWidget):
         for axes in grid.flat:
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set(color="0.8", linewidth=0.5)
-        if self.light is not None:
+        if self.light is not None and self.correlation is not None:
             best = int(self.correlation.argmax())
-            place = {"bottom": 0.24, "wspace": 0.28, "width_ratios": [1, 2.2]}
-            scatter, series = parts[1].subplots(1, 2, gridspec_kw=place)
+            scatter, series = parts[1].subplots(
+                1, 2, width_ratios=[1, 2.2], gridspec_kw={"bottom": 0.24, "wspace": 0.28}
+            )
             scatter.plot(self.scores[:, best], self.light, ".", color="#0072B2", ms=3)
             scatter.set(xlabel=f"direction {best + 1} (std)", ylabel="hidden factor")
             scatter.set_title(f"r = {self.correlation[best]:.2f}", fontsize=9)

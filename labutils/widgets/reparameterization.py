@@ -127,10 +127,10 @@ class ReparameterizationExplorer(page.LabWidget):
         bottom.plot(x, p, "--", color="0.45", lw=1, label="p = N(0, 1)")
         for axes in (top, bottom):
             axes.legend(fontsize=8, frameon=False, loc="upper right")
-        place = {"coordsA": "data", "coordsB": "data", "axesA": top, "axesB": bottom, "arrowstyle": "-|>"}
         for k, (a, b) in enumerate(zip(eps[:32], z[:32])):
-            style = {"color": "#D55E00", "lw": 1.6} if k == self.chosen else {"color": "0.6", "lw": 0.6}
-            figure.add_artist(ConnectionPatch((a, 0), (b, 0), **place, **style))
+            arrow = ConnectionPatch((a, 0), (b, 0), "data", "data", axesA=top, axesB=bottom, arrowstyle="-|>")
+            arrow.set(**{"color": "#D55E00", "lw": 1.6} if k == self.chosen else {"color": "0.6", "lw": 0.6})
+            figure.add_artist(arrow)
         figure.suptitle(
             f"z = μ + σ·ε,  μ = {self.mu:.2f},  log σ² = {self.logvar:.2f},  KL = {self.kl:.3f} nats", fontsize=10
         )

@@ -321,7 +321,7 @@ class View extends LabView {
     this.svg = draw("svg", { class: "lp-figure", viewBox: `0 0 ${W} ${H}`, tabindex: 0, role: "group", "aria-label": "the whole figure; arrows move it, plus and minus scale it, Tab goes to its joints" },
       draw("g", { class: "lp-limbs" }, ...this.limbs), this.dots);
     onDrag(this.svg, (event) => this.pull(event), (event) => this.grab(event), () => this.svg.classList.remove("lp-held"));
-    this.under = new Screen("prediction below the figure");
+    this.under = new Screen("the same under the figure");
     this.prediction = new Screen("prediction");
     this.label = new Screen("label as the model sees it");
     this.paper = make("div", { class: "lp-paper" }, this.under.canvas, this.svg);

@@ -132,12 +132,12 @@ class PoseStudio(page.LabWidget):
     _css = page.styles("studio.css")
     page_title = "Pose studio"
 
-    joints = traitlets.List().tag(sync=True)
-    hidden = traitlets.List().tag(sync=True)
+    joints = traitlets.List(traitlets.Any()).tag(sync=True)
+    hidden = traitlets.List(traitlets.Any()).tag(sync=True)
     feed = traitlets.Enum(("previous", "first"), default_value="previous").tag(sync=True)
     latent = traitlets.Enum(("zero", "prior"), default_value="zero").tag(sync=True)
     keep_lengths = traitlets.Bool(True).tag(sync=True)
-    keyframes = traitlets.List().tag(sync=True)
+    keyframes = traitlets.List(traitlets.Dict()).tag(sync=True)
     between = traitlets.Int(12).tag(sync=True)
     source = traitlets.Enum(("recording", "keyframes"), default_value="recording").tag(sync=True)
     fps = traitlets.Float(RATE).tag(sync=True)
@@ -158,9 +158,9 @@ class PoseStudio(page.LabWidget):
         if first is None:
             if model.cfg.variant != "fast":
                 raise LabError(
-                    "PoseStudio: a model of variant 'course' knows no background; give a first frame or a video"
+                    "PoseStudio: a model of variant course knows no background; give a first frame or a video"
                 )
-            first = to_uint8(model.Generator.background.sigmoid())
+            first = to_uint8(model.Generator.get_parameter("background").sigmoid())
         self.first = frame = np.asarray(first.frames[0] if isinstance(first, Video) else first)
         size = (self.height, self.width, 3)
         if frame.dtype != np.uint8 or frame.shape != size:
@@ -236,7 +236,7 @@ class PoseStudio(page.LabWidget):
         size = np.array([self.width, self.height])
         return np.clip(places, -OUTSIDE * size, (1 + OUTSIDE) * size)
 
-    def _seen(self, joints: Any, hidden: Sequence[int]) -> np.ndarray:
+    def _seen(self, joints: Any, hidden: Sequence[Any]) -> np.ndarray:
         """What a pose estimator would report: (18, 2), NaN where a joint is hidden or out of the picture."""
         pose = np.array(joints, dtype=np.float64)
         pose[list(hidden)] = np.nan

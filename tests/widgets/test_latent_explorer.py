@@ -16,7 +16,7 @@ from labutils.dance import read_light
 from labutils.dataset import load_split
 from labutils.errors import LabError
 from labutils.images import Video, to_float
-from labutils.metrics import correlation
+from labutils.latents import correlation
 from labutils.model import ConditionalVAE
 from labutils.modules import kl_divergence
 from labutils.widgets import LatentExplorer, page
