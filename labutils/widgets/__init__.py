@@ -11,6 +11,7 @@ _HOME = {
     "ReparameterizationExplorer": "reparameterization",
     "ScheduleExplorer": "schedule",
     "TrainingMonitor": "monitor",
+    "preset_poses": "studio",
 }
 __all__ = list(_HOME)
 
