@@ -59,7 +59,7 @@ lock: $(READY)  ## choose newer versions for requirements.lock
 
 clean:  ## remove .venv, outputs and caches; data sets stay
 	@rm -rf $(VENV) outputs site student build dist *.egg-info .pytest_cache .ruff_cache
-	@find labutils tests notebooks -name __pycache__ -prune -exec rm -rf {} + -o -name .ipynb_checkpoints -prune -exec rm -rf {} +
+	@find $(wildcard labutils tests notebooks) -name __pycache__ -prune -exec rm -rf {} + -o -name .ipynb_checkpoints -prune -exec rm -rf {} +
 
 # About 5.5 GB on disk.  uv fetches and unpacks four times as fast as pip, and writes the bytecode that saves seconds at each start.
 $(READY): requirements.lock pyproject.toml

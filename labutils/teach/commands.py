@@ -1,13 +1,10 @@
-"""The instructor's commands; ``labutils.__main__`` lists them where this package is there.
+"""The instructor's commands: for each, a function that adds its flags to a parser, and one that runs it.
 
-For each there is a function that adds its flags to a parser, and one that runs it.
+``labutils.__main__`` lists them where this package is there, which the student edition lacks.
 """
 
 import argparse
-from functools import partial
 from pathlib import Path
-
-say = partial(print, flush=True)
 
 
 def notebooks_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,10 +24,11 @@ writes:   notebooks/*.ipynb; with --check nothing"""
 
 
 def notebooks(args: argparse.Namespace) -> None:
-    from labutils.teach import notebooks
+    """Store notebooks, or check them."""
+    from labutils.teach import execution, rules
+    from labutils.teach.notebooks import find
 
-    paths = notebooks.find(args.names)
-    notebooks.check(paths, say) if args.check else notebooks.run(paths, args.timeout, say)
+    rules.check(find(args.names)) if args.check else execution.store(find(args.names), args.timeout)
 
 
 def student_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,12 +45,13 @@ writes:   DIR, which is replaced where it holds an earlier student edition"""
 
 
 def student(args: argparse.Namespace) -> None:
-    from labutils.teach import grading
+    """Write the student edition, and try it."""
+    from labutils.teach.student import try_student, write_student
 
-    written = grading.write_student(Path(args.out))
+    written = write_student(Path(args.out))
     print(f"{args.out}: {len(written)} notebooks without solutions, ready for `make setup`", flush=True)
     if args.run:
-        grading.try_student(written, say)
+        try_student(written)
 
 
 def grade_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,10 +73,11 @@ writes:   FILE (a row for each student: 1 or 0 for each exercise, and why)"""
 
 
 def grade(args: argparse.Namespace) -> None:
+    """Grade submissions."""
     from labutils.teach import grading
 
     limits = grading.Limits(args.cell_timeout, args.timeout)
-    grading.grade(Path(args.submissions), Path(args.out), args.seed, limits, args.jobs, say=say)
+    grading.grade(Path(args.submissions), Path(args.out), args.seed, limits, args.jobs)
     print(f"Wrote {args.out}")
 
 
@@ -94,6 +94,7 @@ writes:   DIR/index.html and a page for each notebook"""
 
 
 def html(args: argparse.Namespace) -> None:
-    from labutils.teach import site
+    """Write the site."""
+    from labutils.teach.site import write_site
 
-    print(f"Open {site.write_site(Path(args.out), execute=not args.stored, say=say)}")
+    print(f"Open {write_site(Path(args.out), run=not args.stored)}")

@@ -69,16 +69,18 @@ def arm(secret_file: str, notebook: str, seed: int) -> Callable[..., None]:
 
 def _own_checks() -> tuple[dict[str, Any], type[BaseException]]:
     """A copy of labutils.checks that ``sys.modules`` does not know."""
-    importlib.import_module("labutils.checks")
-    visible = {name: sys.modules.pop(name) for name in list(sys.modules) if f"{name}.".startswith("labutils.checks.")}
-    attribute = sys.modules["labutils"].checks
-    core = importlib.import_module("labutils.checks.core")
-    exercises = dict(importlib.import_module("labutils.checks").EXERCISES)
-    for name in [name for name in sys.modules if f"{name}.".startswith("labutils.checks.")]:
-        del sys.modules[name]
-    sys.modules.update(visible)
-    sys.modules["labutils"].checks = attribute
-    return exercises, core.NotDone
+    visible = importlib.import_module("labutils.checks")
+    modules = _take_checks()
+    own = importlib.import_module("labutils.checks")
+    _take_checks()
+    sys.modules.update(modules)
+    sys.modules["labutils"].checks = visible
+    return dict(own.EXERCISES), own.NotDone
+
+
+def _take_checks() -> dict[str, Any]:
+    """Remove labutils.checks from ``sys.modules``; what was removed."""
+    return {name: sys.modules.pop(name) for name in list(sys.modules) if f"{name}.".startswith("labutils.checks.")}
 
 
 def _places() -> Iterator[tuple[str, Any]]:

@@ -1,20 +1,22 @@
 """The notebooks as a site of static pages, which need neither kernel nor network.
 
-Equations become MathML and diagrams SVG when the site is written; pictures are part of their page.  A widget that works
-without Python is alive in its page (widgets/page.py); of the others a picture is shown.  Each page's content security
-policy forbids every request.
+Equations become MathML when the site is written, and pictures are part of their page.  A widget that works without
+Python is alive in its page (widgets/page.py); of the others a picture is shown.  Each page's content security policy
+forbids every request.
 """
 
 import base64
+import copy
 import html
 import mimetypes
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from xml.etree import ElementTree
-from xml.etree.ElementTree import Element
 
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
@@ -24,113 +26,14 @@ from pygments.lexers import PythonLexer
 
 from labutils.errors import LabError
 from labutils.teach import notebooks
-from labutils.teach.diagram import Unsupported, draw
+from labutils.teach.equations import mathml
+from labutils.teach.execution import execute
 from labutils.widgets import page
 
 STYLE = Path(__file__).with_suffix(".css")
 ALIVE = {"FrameScrubber", "ScheduleExplorer", "ReparameterizationExplorer", "LatentExplorer", "TrainingMonitor"}
+STATE = "application/vnd.jupyter.widget-state+json"
 TITLE = "Conditional VAEs for video prediction"
-
-# ---------------------------------------------------------------------------------------------------------- equations
-
-FUNCTIONS = {"log", "exp", "ln", "min", "max", "sin", "cos", "tanh", "det", "dim", "sup", "inf", "lim", "arg max"}
-# First letters in Unicode's mathematical alphabets: browsers know no other mathvariant than "normal"
-ALPHABETS = {
-    "bold": (0x1D400, 0x1D41A, 0x1D7CE), "italic": (0x1D434, 0x1D44E, 0), "bold-italic": (0x1D468, 0x1D482, 0),
-    "script": (0x1D49C, 0x1D4B6, 0), "double-struck": (0x1D538, 0x1D552, 0x1D7D8),
-    "sans-serif": (0x1D5A0, 0x1D5BA, 0x1D7E2),
-}  # fmt: skip
-EXCEPTIONS = {
-    "script": dict(zip("BEFHILMRego", "ℬℰℱℋℐℒℳℛℯℊℴ")),
-    "double-struck": dict(zip("CHNPQRZ", "ℂℍℕℙℚℝℤ")),
-    "italic": {"h": "ℎ"},
-}
-
-
-def mathml(tex: str, block: bool = False) -> str:
-    """An equation as MathML.
-
-    Raises:
-        LabError: it holds something that is not understood.
-    """
-    from latex2mathml.converter import convert
-
-    tag = re.search(r"\\tag\{([^}]*)\}", tex)
-    source = re.sub(r"\\tag\{[^}]*\}", "", tex).strip()
-    source = re.sub(r"\\(begin|end)\{(?:aligned|split|gathered)\}", r"\\\1{align*}", source)
-    source = re.sub(r"\\(math(?:cal|bb|bf|rm|sf|tt|it)|boldsymbol|hat|bar|tilde|vec)\s+([A-Za-z])", r"\\\1{\2}", source)
-    source = re.sub(r"\\texttt\{([^{}]*)\}", lambda m: r"\texttt{" + m[1].replace(r"\_", "_") + "}", source)
-    source = source.replace(r"\lvert", "|").replace(r"\rvert", "|")
-    try:
-        text = convert(source, display="block" if block else "inline")
-        root = ElementTree.fromstring(re.sub(r' xmlns="[^"]*"', "", text))
-    except Exception as error:  # it raises its own and the standard ones alike
-        raise LabError(f"cannot turn this equation into MathML: {tex.strip()[:120]} ({error})") from error
-    for element in root.iter():
-        _mend(element)
-    for element in root.iter():
-        if "\\" in (element.text or "") or element.text == "&":
-            raise LabError(f"cannot turn this equation into MathML: {tex.strip()[:120]} ({element.text} is not known)")
-    _space(root)
-    out = ElementTree.tostring(root, encoding="unicode")
-    if not block:
-        return out
-    number = f'<span class="tag">({html.escape(tag[1])})</span>' if tag else ""
-    return f'<div class="equation">{out}{number}</div>'
-
-
-def _mend(element: Element) -> None:
-    """Bring what latex2mathml gives into what browsers draw well."""
-    variant = element.get("mathvariant")
-    if variant == "monospace":
-        del element.attrib["mathvariant"]
-        element.set("style", "font-family: monospace")
-    elif variant in ALPHABETS:
-        upper, lower, digit = ALPHABETS[variant]
-        out = ""
-        for c in element.text or "":
-            base = upper - 65 if "A" <= c <= "Z" else lower - 97 if "a" <= c <= "z" else digit - 48 if digit else 0
-            plain = not (c.isascii() and c.isalnum()) or not base or (c.isdigit() and not digit)
-            out += EXCEPTIONS.get(variant, {}).get(c) or (c if plain else chr(base + ord(c)))
-        element.text = out
-        del element.attrib["mathvariant"]
-    if element.tag == "mtext":
-        element.text = re.sub(r"\\([%_&#$])", r"\1", element.text or "")
-    if element.tag == "mi" and element.text in ("~", ";", ":", "|"):
-        element.tag, element.text = "mo", {"~": "∼"}.get(element.text, element.text)
-        if element.text == ";":
-            element.set("separator", "true")
-    if element.tag == "mo" and re.fullmatch(r"[A-Za-z]{2,}", element.text or ""):
-        element.tag = "mi"  # \operatorname
-
-
-def _space(parent: Element) -> None:
-    """A thin space between a function's name and an operand without brackets, as TeX sets it."""
-    children = list(parent)
-    for child in children:
-        _space(child)
-    if parent.tag not in ("mrow", "mtd", "math", "mstyle", "mpadded"):
-        return
-    for k in range(len(children) - 1, 0, -1):
-        left, right = children[k - 1], children[k]
-        operands = ("mi", "mn", "mfrac", "msub", "msup", "msubsup", "mover", "mtext", "msqrt", "mrow")
-        after = _named(left) and right.tag in operands and _first(right) not in "([{|"
-        before = _named(right) and left.tag in operands
-        if after or before:
-            parent.insert(k, Element("mspace", width="0.167em"))
-
-
-def _named(element: Element) -> bool:
-    while element.tag in ("msub", "msup", "msubsup", "munder", "mover") and len(element):
-        element = element[0]
-    return element.tag in ("mi", "mo") and (element.text or "").replace("\u2009", " ") in FUNCTIONS
-
-
-def _first(element: Element) -> str:
-    while len(element):
-        element = element[0]
-    return (element.text or "")[:1] or " "
-
 
 # ----------------------------------------------------------------------------------------------------------- Markdown
 
@@ -143,8 +46,8 @@ class Renderer(IPythonRenderer):
         pages: names of notebooks ("03_reparameterization") that the site holds.
     """
 
-    def __init__(self, folder: Path, pages: Sequence[str] = (), attachments: Mapping[str, Any] | None = None):
-        super().__init__(escape=False, exclude_anchor_links=True, attachments=dict(attachments or {}))
+    def __init__(self, folder: Path, pages: Sequence[str] = ()):
+        super().__init__(escape=False, exclude_anchor_links=True)
         self.folder, self.pages = folder, set(pages)
 
     def block_math(self, body: str) -> str:
@@ -155,12 +58,6 @@ class Renderer(IPythonRenderer):
 
     def latex_environment(self, name: str, body: str) -> str:
         return mathml(rf"\begin{{{name}}}{body}\end{{{name}}}", block=True)
-
-    def block_mermaidjs(self, code: str) -> str:
-        try:
-            return f'<figure class="diagram">{draw(code)}</figure>\n'
-        except Unsupported:
-            return f'<pre class="diagram">{html.escape(code.strip())}</pre>\n'
 
     def heading(self, text: str, level: int, **attrs: Any) -> str:
         name = re.sub(r"[^\w]+", "-", re.sub(r"<[^>]+>|&\w+;", "", text)).strip("-").lower()
@@ -178,11 +75,7 @@ class Renderer(IPythonRenderer):
         return url if re.match(r"https?://|#|mailto:", url) else ""
 
     def image(self, text: str, url: str, title: str | None = None) -> str:
-        if url.startswith("attachment:"):
-            source = self._embed_image_or_attachment(url)
-        else:
-            source = self.embedded(url)
-        return f'<img src="{source}" alt="{html.escape(re.sub("<[^>]+>", "", text))}">'
+        return f'<img src="{self.embedded(url)}" alt="{html.escape(re.sub("<[^>]+>", "", html.unescape(text)))}">'
 
     def embedded(self, url: str) -> str:
         """A picture of the project as a data address.
@@ -197,46 +90,46 @@ class Renderer(IPythonRenderer):
         return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
 
     def block_html(self, html: str) -> str:
-        return self._raw(html) + "\n"
+        return self.raw(html) + "\n"
 
     def inline_html(self, html: str) -> str:
-        return self._raw(html)
+        return self.raw(html)
 
-    def _raw(self, text: str) -> str:
-        text = re.sub(
-            r'(<img\b[^>]*\bsrc=")([^"]+)(")',
-            lambda m: m[0] if m[2].startswith("data:") else m[1] + self.embedded(m[2]) + m[3],
-            text,
-        )
-        return re.sub(
-            r'(<a\b[^>]*\bhref=")([^"]+)(")', lambda m: m[1] + html.escape(self.target(m[2]) or "#") + m[3], text
-        )
+    def raw(self, text: str) -> str:
+        """HTML with its pictures embedded and its links led into the site."""
 
+        def picture(m: re.Match[str]) -> str:
+            return m[0] if m[2].startswith("data:") else m[1] + self.embedded(m[2]) + m[3]
 
-def markdown(text: str, renderer: Renderer) -> str:
-    """Markdown as HTML."""
-    return MarkdownWithMath(renderer=renderer).render(text)
+        def link(m: re.Match[str]) -> str:
+            return m[1] + html.escape(self.target(m[2]) or "#") + m[3]
+
+        text = re.sub(r'(<img\b[^>]*\bsrc=")([^"]+)(")', picture, text)
+        return re.sub(r'(<a\b[^>]*\bhref=")([^"]+)(")', link, text)
+
+    def markdown(self, text: str) -> str:
+        """Markdown as HTML."""
+        return MarkdownWithMath(renderer=self).render(text)
 
 
 # ------------------------------------------------------------------------------------------------------------- a page
 
 
-def cells(done: notebooks.Executed, renderer: Renderer) -> list[Any]:
+def cells(book: NotebookNode, renderer: Renderer) -> list[Any]:
     """The parts of a notebook's page, for ``page.page``: HTML, and widgets.
 
     Raises:
         LabError: an equation or a picture cannot be part of a page; the cell is named.
     """
     parts: list[Any] = []
-    for cell in done.book.cells:
+    widgets = book.metadata.get("widgets", {}).get(STATE, {}).get("state", {})
+    for cell in book.cells:
         try:
             if cell.cell_type == "markdown":
-                renderer.attachments = dict(cell.get("attachments", {}))
-                parts.append(f'<section class="text">{markdown(cell.source, renderer)}</section>')
+                parts.append(f'<section class="text">{renderer.markdown(cell.source)}</section>')
             elif cell.cell_type == "code" and (cell.source.strip() or cell.outputs):
                 parts.append(code(cell))
-                for out in cell.outputs:
-                    parts.append(output(out, cell, done.widgets, renderer))
+                parts += [output(out, cell, widgets, renderer) for out in cell.outputs]
         except LabError as error:
             raise LabError(f"cell {cell.get('id')}: {error}") from error
     return parts
@@ -246,51 +139,51 @@ def code(cell: NotebookNode) -> str:
     """A code cell's source."""
     source = cell.source.replace(notebooks.MARK + "\n", "")
     text = highlight(source, PythonLexer(), HtmlFormatter(cssclass="highlight"))
-    kind = next((tag for tag in ("exercise", "check") if tag in notebooks.tags(cell)), "code")
-    if "hide-input" in notebooks.tags(cell):
+    tags = notebooks.tags(cell)
+    if "hide-input" in tags:
         return f'<details class="code hidden"><summary>code</summary>{text}</details>'
-    if kind == "exercise":
+    if "exercise" in tags:
         return f'<details class="code exercise"><summary>our answer</summary>{text}</details>'
-    return f'<div class="code {kind}">{text}</div>'
+    return f'<div class="code {"check" if "check" in tags else "code"}">{text}</div>'
 
 
 def output(out: NotebookNode, cell: NotebookNode, widgets: Mapping[str, Any], renderer: Renderer) -> Any:
     """One output of a cell, as HTML or as a widget."""
     if out.output_type == "stream":
-        return f'<pre class="out">{html.escape(notebooks._relative(notebooks.collapse(out.text)).rstrip())}</pre>'
+        return f'<pre class="out">{html.escape(notebooks.relative(notebooks.collapse(out.text)).rstrip())}</pre>'
     if out.output_type == "error":
         raise LabError(f"ended in an error: {out.ename}: {out.evalue}")
     data = out.data
-    state = widgets.get(data.get(notebooks.WIDGET, {}).get("model_id", ""))
-    if state is not None and (widget := alive(state)) is not None:
+    model = widgets.get(data.get(notebooks.WIDGET, {}).get("model_id", ""))
+    if model is not None and (widget := alive(model)) is not None:
         return widget
     alt = html.escape(f"figure of the cell {cell.get('id', '')}".replace("-", " "))
-    if "image/svg+xml" in data:
-        encoded = base64.b64encode(data["image/svg+xml"].encode()).decode()
-        return f'<p class="out figure"><img src="data:image/svg+xml;base64,{encoded}" alt="{alt}"></p>'
     for kind in ("image/png", "image/gif", "image/jpeg"):
         if kind in data:
-            text = re.sub(r"\s", "", data[kind])
-            width = out.metadata.get(kind, {}).get("width") or ""
-            return (
-                f'<p class="out figure"><img src="data:{kind};base64,{text}" alt="{alt}"'
-                + (f' width="{int(width)}"' if width else "")
-                + "></p>"
-            )
+            width = out.metadata.get(kind, {}).get("width")
+            size = f' width="{int(width)}"' if width else ""
+            picture = re.sub(r"\s", "", data[kind])
+            return f'<p class="out figure"><img src="data:{kind};base64,{picture}" alt="{alt}"{size}></p>'
     if "text/html" in data:
-        return f'<div class="out html">{renderer._raw(data["text/html"])}</div>'
-    if "text/latex" in data:
-        return mathml(data["text/latex"].strip().strip("$"), block=True)
+        return f'<div class="out html">{renderer.raw(data["text/html"])}</div>'
     if "text/markdown" in data:
-        return f'<div class="out html">{markdown(data["text/markdown"], renderer)}</div>'
-    return f'<pre class="out">{html.escape(notebooks._relative(data.get("text/plain", "")))}</pre>'
+        return f'<div class="out html">{renderer.markdown(data["text/markdown"])}</div>'
+    return f'<pre class="out">{html.escape(notebooks.relative(data.get("text/plain", "")))}</pre>'
 
 
-def alive(state: Mapping[str, Any]) -> Any:
-    """A widget's state as what ``page.page`` takes; None for widgets that need a kernel, or are not ours."""
+def alive(model: Mapping[str, Any]) -> Any:
+    """A widget's stored model as what ``page.page`` takes; None for widgets that need a kernel, or are not ours.
+
+    Its bytes become ``{"$bytes": base64}``, as widgets/page.js reads them.
+    """
+    state = copy.deepcopy(dict(model["state"]))
     kind = str(state.get("_anywidget_id", "")).rpartition(".")[2]
     if kind not in ALIVE or "_esm" not in state:
         return None
+    for buffer in model.get("buffers", ()):
+        *path, last = buffer["path"]
+        with suppress(KeyError, IndexError, TypeError):  # of a value that was replaced since
+            reduce(getitem, path, state)[last] = {"$bytes": buffer["data"]}
     widget = type(kind, (SimpleNamespace,), {})(**state)  # page.page asks for the type's name, the traits and `keys`
     widget.keys = [name for name in state if name != "keys"]
     return widget
@@ -313,73 +206,59 @@ def frame(title: str, parts: Sequence[Any], before: str = "", after: str = "") -
 # ----------------------------------------------------------------------------------------------------------- the site
 
 
-def title_of(book: NotebookNode, default: str) -> str:
-    """The first heading."""
-    text = re.search(r"^# (.+)$", book.cells[0].source if book.cells else "", re.M)
-    return text[1].strip() if text else default
-
-
-def write_site(out: Path, folder: Path | None = None, execute: bool = True, say: Callable[[str], None] = print) -> Path:
-    """Write a page for each notebook of ``folder``, and an index; the index's path.
+def write_site(out: Path, run: bool = True) -> Path:
+    """Write a page for each notebook, and an index; the index's path.
 
     Args:
-        execute: run the notebooks, for the widgets; else their stored outputs are taken.
+        run: run the notebooks, for the widgets; else their stored outputs are taken.
 
     Raises:
         LabError: a notebook fails, or holds what cannot be part of a page.
     """
-    paths = notebooks.find(folder=folder)
-    names = [path.stem for path in paths]
-    rows = []
+    paths = notebooks.find()
     books = [notebooks.read(path) for path in paths]
-    titles = [title_of(book, name) for book, name in zip(books, names)]
+    titles = [title_of(book, path.stem) for book, path in zip(books, paths)]
+    renderer = Renderer(paths[0].parent, [path.stem for path in paths])
     out.mkdir(parents=True, exist_ok=True)
+
+    def link(k: int, left: str = "", right: str = "") -> str:
+        known = 0 <= k < len(paths)
+        return f'<a href="{paths[k].stem}.html">{left}{html.escape(titles[k])}{right}</a>' if known else ""
+
     for k, (path, book) in enumerate(zip(paths, books)):
-        if execute:
-            done = notebooks.execute(book, path.name, path.parent, widgets=True)
-        else:
-            done = notebooks.Executed(book, 0.0)
-        renderer = Renderer(path.parent, names)
+        book, seconds = execute(path) if run else (book, 0.0)
         try:
-            parts = cells(done, renderer)
+            parts = cells(book, renderer)
         except LabError as error:
             raise LabError(f"{path.name}, {error}") from error
-        links = []
-        for n, left, right in ((k - 1, "← ", ""), (k + 1, "", " →")):
-            link = (
-                f'<a href="{names[n]}.html">{left}{_plain_title(titles[n])}{right}</a>' if 0 <= n < len(names) else ""
-            )
-            links.append(link)
-        text = frame(_plain_title(titles[k], escape=False), parts, *links)
+        text = frame(titles[k], parts, link(k - 1, left="← "), link(k + 1, right=" →"))
         (out / f"{path.stem}.html").write_text(text, encoding="utf-8", newline="\n")
-        rows.append(_row(path.stem, book, renderer))
-        alive_here = sum(not isinstance(part, str) for part in parts)
-        say(f"{path.stem:28} {done.seconds:6.1f} s  {len(text) / 1e6:5.2f} MB  {alive_here} widgets alive")
+        widgets = sum(not isinstance(part, str) for part in parts)
+        print(f"{path.stem:28} {seconds:6.1f} s  {len(text) / 1e6:5.2f} MB  {widgets} widgets alive", flush=True)
+    rows = "".join(f"<li>{link(k)}{lead(book, renderer)}</li>" for k, book in enumerate(books))
     index = out / "index.html"
-    index.write_text(
-        frame(TITLE, [f"<h1>{TITLE}</h1>", *_lead(paths[0].parent), f'<ol class="series">{"".join(rows)}</ol>']),
-        encoding="utf-8", newline="\n",
-    )  # fmt: skip
+    parts = [f"<h1>{TITLE}</h1>", *_readme(renderer.folder.parent), f'<ol class="series">{rows}</ol>']
+    index.write_text(frame(TITLE, parts), encoding="utf-8", newline="\n")
     return index
 
 
-def _plain_title(title: str, escape: bool = True) -> str:
-    text = re.sub(r"[`*$\\]", "", title)
-    return html.escape(text) if escape else text
+def title_of(book: NotebookNode, default: str) -> str:
+    """The first heading, without its Markdown."""
+    text = re.search(r"^# (.+)$", book.cells[0].source if book.cells else "", re.M)
+    return re.sub(r"[`*$\\]", "", text[1].strip() if text else default)
 
 
-def _row(name: str, book: NotebookNode, renderer: Renderer) -> str:
-    """A notebook in the index: its title and the first paragraph under it."""
+def lead(book: NotebookNode, renderer: Renderer) -> str:
+    """The first paragraph under a notebook's title, as HTML."""
     text = book.cells[0].source.partition("\n")[2].strip() if book.cells else ""
     first = next((p for p in re.split(r"\n\s*\n", text) if not re.match(r"[#*>|!<-]", p)), "")
-    title = _plain_title(title_of(book, name))
-    return f'<li><a href="{name}.html">{title}</a>{markdown(first, renderer) if first else ""}</li>'
+    return renderer.markdown(first) if first else ""
 
 
-def _lead(folder: Path) -> list[str]:
+def _readme(folder: Path) -> list[str]:
     """The README's first words and picture, where the site is made from the project's notebooks."""
-    readme = folder.parent / "README.md"
+    readme = folder / "README.md"
     if not readme.is_file():
         return []
     paragraphs = re.split(r"\n\s*\n", readme.read_text(encoding="utf-8").partition("\n")[2].strip())[:3]
-    return [markdown("\n\n".join(paragraphs), Renderer(folder.parent))]
+    return [Renderer(folder).markdown("\n\n".join(paragraphs))]

@@ -4,39 +4,46 @@ The checks of its exercises live in a copy of the project's root that consists o
 a kernel that is started with that root on its path knows them too.
 """
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
+import pytest
 from nbformat import NotebookNode
 
 from labutils import checks
-from labutils.checks.core import EXERCISES
+from labutils.teach import notebooks
+from labutils.teach.student import HANDED_OUT
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECKS = '''"""Exercises of the tiny series."""
 
-from labutils.checks.core import call, compare, exercise
+import torch
+
+from labutils.checks.core import agree, compare, exercise
 
 
-@exercise("90.1", "double")
+def _double(x):
+    return 2 * x
+
+
+def _half(x):
+    return x / 2
+
+
+@exercise("90.1", "double", _double, {"squared instead of doubled": lambda x: x**2})
 def double_90(answer, g):
-    import torch
-
-    x = torch.randn(4, generator=g)
-    compare("y", call(answer, x), 2 * x, {"squared instead of doubled": x**2})
+    agree("y", answer, _double, torch.randn(4, generator=g))
 
 
-@exercise("90.2", "half")
+@exercise("90.2", "half", _half)
 def half_90(answer, g):
-    import torch
-
-    x = torch.randn(4, generator=g)
-    compare("y", call(answer, x), x / 2)
+    agree("y", answer, _half, torch.randn(4, generator=g))
 
 
-@exercise("90.3", "a value")
+@exercise("90.3", "a value", 42)
 def value_90(answer, g):
     compare("value", answer, 42)
 '''
@@ -49,6 +56,11 @@ ANSWERS = {
     "90.1": 'def double(x):\n    """(N,) -> (N,)"""\n    # SOLUTION\n    return 2 * x\n    # END SOLUTION',
     "90.2": 'def half(x):\n    """(N,) -> (N,)"""\n    # SOLUTION\n    return x / 2\n    # END SOLUTION',
     "90.3": "# SOLUTION: value = None\nvalue = 42\n# END SOLUTION",
+}
+STUBS = {
+    "90.1": 'def double(x):\n    """(N,) -> (N,)"""\n    raise NotImplementedError("exercise 90.1")',
+    "90.2": 'def half(x):\n    """(N,) -> (N,)"""\n    raise NotImplementedError("exercise 90.2")',
+    "90.3": "value = None",
 }
 CALLS = {"90.1": "checks.double_90(double)", "90.2": "checks.half_90(half)", "90.3": "checks.value_90(value)"}
 TITLES = {"90.1": "double", "90.2": "half", "90.3": "a value"}
@@ -86,29 +98,21 @@ def book(*middle: NotebookNode) -> NotebookNode:
         *middle,
         code("finish", "lab.finish()"),
     ]
-    found = nbformat.v4.new_notebook(cells=cells)
-    found.metadata = nbformat.from_dict(
-        {
-            "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
-            "language_info": {"name": "python"},
-        }
-    )
-    return found
+    kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+    metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
+    return nbformat.v4.new_notebook(cells=cells, metadata=nbformat.from_dict(metadata))
 
 
 @contextmanager
 def known(root: Path) -> Iterator[Path]:
     """A root folder whose labutils knows the tiny exercises, in kernels and in this process; ends with the block."""
-    target = root / "labutils"
+    source, target = ROOT / "labutils", root / "labutils"
     (target / "checks").mkdir(parents=True)
-    for path in (ROOT / "labutils").iterdir():
+    for path in [*source.iterdir(), *source.glob("checks/core.py")]:
         if path.name not in ("checks", "__pycache__"):
-            (target / path.name).symlink_to(path)
-    for path in (ROOT / "labutils" / "checks").glob("*.py"):
-        if not path.name.startswith("nb"):  # those of the real series would only take time to import
-            (target / "checks" / path.name).symlink_to(path)
-    (target / "checks" / "__init__.py").unlink()
-    (target / "checks" / "__init__.py").write_text((ROOT / "labutils" / "checks" / "__init__.py").read_text())
+            (target / path.relative_to(source)).symlink_to(path)
+    # The exercises of the real series would only take time to import; they are found beside __init__.py, not its link.
+    (target / "checks" / "__init__.py").write_text((source / "checks" / "__init__.py").read_text())
     (target / "checks" / "nb90.py").write_text(CHECKS)
     scope: dict = {}
     exec(CHECKS, scope)
@@ -121,4 +125,20 @@ def known(root: Path) -> Iterator[Path]:
         for name in names:
             delattr(checks, name)
         for number in ANSWERS:
-            EXERCISES.pop(number, None)
+            checks.EXERCISES.pop(number, None)
+
+
+@contextmanager
+def project(root: Path) -> Iterator[Path]:
+    """Such a root with the tiny series as its only notebook, in the place of the project; ends with the block."""
+    with known(root), pytest.MonkeyPatch.context() as patch:
+        (root / "notebooks" / "images").mkdir(parents=True)
+        (root / "notebooks" / "images" / "a.svg").write_text("<svg/>")
+        nbformat.write(book(), root / "notebooks" / "90_tiny.ipynb")
+        for name in HANDED_OUT:
+            if (ROOT / name).is_file():
+                (root / name).parent.mkdir(exist_ok=True)
+                shutil.copyfile(ROOT / name, root / name)
+        patch.setattr(notebooks, "ROOT", root)
+        patch.setattr(notebooks, "FOLDER", root / "notebooks")
+        yield root

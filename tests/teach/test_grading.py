@@ -1,9 +1,8 @@
-"""The student edition, and grading: what counts, and what a submission cannot do."""
+"""Grading: what counts, and what a submission cannot do."""
 
 import csv
 import json
 import os
-import shutil
 import stat
 import subprocess
 import sys
@@ -17,15 +16,14 @@ import series
 
 from labutils.__main__ import main
 from labutils.errors import LabError
-from labutils.teach import grading, notebooks
-from labutils.teach.grading import Limits, collect, neutral, without_solution
+from labutils.teach import grading, submissions
+from labutils.teach.grading import Limits
+from labutils.teach.guard import token
+from labutils.teach.student import edition
+from labutils.teach.submissions import Submission, collect, neutral
 
 ROOT = Path(__file__).resolve().parents[2]
-STUBS = {
-    "90.1": ("90_tiny.ipynb", 'def double(x):\n    """(N,) -> (N,)"""\n    raise NotImplementedError("exercise 90.1")'),
-    "90.2": ("90_tiny.ipynb", 'def half(x):\n    """(N,) -> (N,)"""\n    raise NotImplementedError("exercise 90.2")'),
-    "90.3": ("90_tiny.ipynb", "value = None"),
-}
+STUBS = {number: ("90_tiny.ipynb", stub) for number, stub in series.STUBS.items()}
 RIGHT = {
     "90.1": "def double(x):\n    print('hello')\n    return x + x",
     "90.2": "def half(x):\n    return 0.5 * x",
@@ -34,125 +32,19 @@ RIGHT = {
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    with series.known(tmp_path_factory.mktemp("root")) as root:
-        (root / "notebooks").mkdir()
-        nbformat.write(series.book(), root / "notebooks" / "90_tiny.ipynb")
-        for name in grading.HANDED_OUT:
-            if (ROOT / name).is_file():
-                (root / name).parent.mkdir(exist_ok=True)
-                shutil.copyfile(ROOT / name, root / name)
+def here(tmp_path_factory):
+    with series.project(tmp_path_factory.mktemp("root")) as root:
         yield root
-
-
-@pytest.fixture
-def here(root, monkeypatch):
-    """The tiny series in the place of the project."""
-    monkeypatch.setattr(notebooks, "ROOT", root)
-    monkeypatch.setattr(grading, "ROOT", root)
-    monkeypatch.setattr(notebooks, "FOLDER", root / "notebooks")
-    return root
 
 
 def submission(**answers: str) -> str:
     """A student's notebook as text; ``a1`` is the answer 90.1 …; what is not given is right."""
-    book = grading.student(series.book())
+    book = edition(series.book())
     given = {f"answer-90-{key[1:]}": text for key, text in answers.items()}
     right = {f"answer-{number.replace('.', '-')}": text for number, text in RIGHT.items()}
     for cell in book.cells:
         cell.source = given.get(cell.id, right.get(cell.id, cell.source))
     return nbformat.writes(book)
-
-
-# ---------------------------------------------------------------------------------------------------- student edition
-
-
-def test_a_solution_becomes_to_do_where_it_stood():
-    source = "def f(x):\n    if x:\n        # SOLUTION\n        return 1\n        # END SOLUTION\n    return 2\n"
-    assert without_solution(source, "3.1") == (
-        'def f(x):\n    if x:\n        raise NotImplementedError("exercise 3.1")\n    return 2\n'
-    )
-
-
-def test_a_solution_may_say_what_takes_its_place():
-    source = (
-        "# SOLUTION: a = None\na = 3\n# END SOLUTION\nb = 4\n# SOLUTION: c = None  # a number\nc = 5\n# END SOLUTION"
-    )
-    assert without_solution(source, "8.1") == "a = None\nb = 4\nc = None  # a number"
-
-
-@pytest.mark.parametrize(
-    "source", ["# SOLUTION\nx = 1", "x = 1\n# END SOLUTION", "# SOLUTION\n# SOLUTION\nx\n# END SOLUTION"]
-)
-def test_a_solution_that_is_not_closed_is_refused(source):
-    with pytest.raises(LabError, match=r"exercise 3\.1"):
-        without_solution(source, "3.1")
-
-
-def test_student_edition_holds_no_solution_and_no_output():
-    source = series.book(series.code("more", "1 + 1"))
-    source.cells[1].outputs = [nbformat.v4.new_output("stream", text="profile smoke")]
-    book = grading.student(source)
-    text = nbformat.writes(book)
-    assert "SOLUTION" not in text and "return 2 * x" not in text and "profile smoke" not in text
-    assert [cell.id for cell in book.cells] == [c.id for c in source.cells if not c.id.startswith("solution")]
-    assert {cell.id: cell.source for cell in book.cells if cell.id.startswith("answer")} == {
-        f"answer-{number.replace('.', '-')}": stub for number, (_, stub) in STUBS.items()
-    }
-    assert "SOLUTION" in nbformat.writes(source)  # the source itself is left alone
-
-
-def test_student_cells_must_parse():
-    bad = series.code("answer-90-4", "def f():\n# SOLUTION\n    return 1\n# END SOLUTION", "exercise")
-    with pytest.raises(LabError, match="cell answer-90-4: does not parse"):
-        grading.student(series.book(bad))
-
-
-def test_folder_to_hand_out_is_complete_and_made_anew(here, tmp_path, capsys):
-    out = tmp_path / "student"
-    assert main(["student", "--out", str(out)]) == 0
-    assert "1 notebooks without solutions" in capsys.readouterr().out
-    for name in ("Makefile", "pyproject.toml", "requirements.lock", "README.md", "LICENSE", "labutils/lab.py",
-                 "labutils/checks/nb90.py", "labutils/widgets/scrubber.js", "notebooks/90_tiny.ipynb"):  # fmt: skip
-        assert (out / name).is_file(), name
-    assert not (out / "tests").exists() and not list(out.rglob("__pycache__"))
-    assert "SOLUTION" not in (out / "notebooks/90_tiny.ipynb").read_text()
-    (out / "notebooks/old.ipynb").write_text("{}")
-    grading.write_student(out)
-    assert not (out / "notebooks/old.ipynb").exists()
-
-
-def test_student_edition_replaces_nothing_else(here, tmp_path):
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine/thesis.txt").write_text("mine")
-    with pytest.raises(LabError, match="no student edition"):
-        grading.write_student(tmp_path / "mine")
-    assert (tmp_path / "mine/thesis.txt").is_file()
-
-
-def test_student_edition_of_a_student_edition_is_refused(here, tmp_path):
-    grading.write_student(tmp_path / "student")
-    with pytest.raises(LabError, match="hold no solutions"):
-        grading.write_student(tmp_path / "again", tmp_path / "student" / "notebooks")
-
-
-@pytest.mark.slow
-def test_student_edition_runs_and_says_to_do(here, tmp_path):
-    written = grading.write_student(tmp_path / "student")
-    said: list[str] = []
-    grading.try_student(written, said.append)
-    assert "3 exercises to do" in said[0]
-
-
-def test_trying_tells_of_a_check_that_says_something_else(tmp_path):
-    paths = []
-    for name, text in (("a", "print('passed')"), ("b", "1 / 0")):
-        paths.append(tmp_path / f"{name}.ipynb")
-        book = series.book()
-        book.cells = [series.code("check-90-1", text, "check")]
-        nbformat.write(book, paths[-1])
-    with pytest.raises(LabError, match=r"says 'passed', not that it is to do(.|\n)*b\.ipynb, cell check-90-1: "):
-        grading.try_student(paths, lambda text: None)
 
 
 # --------------------------------------------------------------------------------------------- reading a submission
@@ -188,7 +80,7 @@ def test_missing_untouched_and_double_answers(tmp_path):
 def test_an_untouched_copy_and_a_copy_by_another_name_do_not_count(tmp_path):
     (tmp_path / "90_tiny.ipynb").write_text(submission())
     (tmp_path / "90_tiny-Copy1.ipynb").write_text(submission(a1="def double(x): return 3 * x"))
-    nbformat.write(grading.student(series.book()), tmp_path / "original.ipynb")
+    nbformat.write(edition(series.book()), tmp_path / "original.ipynb")
     assert collect(tmp_path, STUBS).answers == RIGHT
 
 
@@ -205,16 +97,14 @@ def test_what_is_no_notebook_is_remarked(tmp_path, data):
 
 
 def test_large_things_are_left_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(grading, "MAX_BOOK", 20_000)
-    monkeypatch.setattr(grading, "MAX_ANSWER", 50)
+    monkeypatch.setattr(submissions, "MAX_BOOK", 20_000)
+    monkeypatch.setattr(submissions, "MAX_ANSWER", 50)
     (tmp_path / "90_tiny.ipynb").write_text(submission(a1="x" * 30_000))
     found = collect(tmp_path, STUBS)
     assert "is larger than 0.02 MB" in found.remarks[0] and found.verdicts["90.2"] == "missing"
     (tmp_path / "90_tiny.ipynb").write_text(submission(a1="x = 1" + 60 * "\n#"))
-    assert collect(tmp_path, STUBS).verdicts == {"90.1": "longer than 50 characters"} | (
-        {"90.1": "longer than 50 characters"} if len(RIGHT["90.1"]) <= 50 else {}
-    )
-    monkeypatch.setattr(grading, "MAX_BOOKS", 1)
+    assert collect(tmp_path, STUBS).verdicts == {"90.1": "longer than 50 characters"}
+    monkeypatch.setattr(submissions, "MAX_BOOKS", 1)
     (tmp_path / "b.ipynb").write_text(submission())
     assert any("more than 1 notebooks" in remark for remark in collect(tmp_path, STUBS).remarks)
 
@@ -238,7 +128,7 @@ def test_a_zip_is_read_without_being_unpacked(tmp_path):
 
 
 def test_a_zip_that_grows_or_is_broken(tmp_path, monkeypatch):
-    monkeypatch.setattr(grading, "MAX_BOOK", 100_000)
+    monkeypatch.setattr(submissions, "MAX_BOOK", 100_000)
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("90_tiny.ipynb", b" " * 50_000_000)
     assert "is larger" in collect(tmp_path / "bomb.zip", STUBS).remarks[0]
@@ -277,14 +167,14 @@ def test_submissions_at_a_place(tmp_path):
     (tmp_path / "a.zip").write_bytes(b"")
     (tmp_path / "c.ipynb").write_text(submission())
     (tmp_path / "notes.txt").write_text("")
-    assert [p.name for p in grading.submissions(tmp_path / "a.zip")] == ["a.zip"]
-    assert grading.submissions(tmp_path) == [tmp_path]  # notebooks right in it: one submission
+    assert [p.name for p in submissions.submissions(tmp_path / "a.zip")] == ["a.zip"]
+    assert submissions.submissions(tmp_path) == [tmp_path]  # notebooks right in it: one submission
     (tmp_path / "c.ipynb").rename(tmp_path / "B_folder" / "c.ipynb")
-    assert [p.name for p in grading.submissions(tmp_path)] == ["a.zip", "B_folder"]
+    assert [p.name for p in submissions.submissions(tmp_path)] == ["a.zip", "B_folder"]
     with pytest.raises(LabError, match="is missing"):
-        grading.submissions(tmp_path / "none")
+        submissions.submissions(tmp_path / "none")
     with pytest.raises(LabError, match="no submissions"):
-        grading.submissions(tmp_path / ".hidden")
+        submissions.submissions(tmp_path / ".hidden")
 
 
 # ---------------------------------------------------------------------------------------------- reading the report
@@ -294,7 +184,7 @@ def verdicts(tmp_path, cases: str, late: bool = False) -> dict[str, str]:
     report = tmp_path / "report.xml"
     report.write_text(f"<testsuites><testsuite>{cases}</testsuite></testsuites>" if cases is not None else "<broken")
     cells = ["guard", "answer-90-1", "check-90-1", "answer-90-2", "check-90-2", "demo"]
-    return grading._verdicts(report, cells, ["90.1", "90.2"], late)
+    return grading.verdicts(report, cells, ["90.1", "90.2"], late)
 
 
 def case(number: int, inside: str = "") -> str:
@@ -397,7 +287,7 @@ def test_grading_end_to_end(here, tmp_path, capsys):
 def tiny(here, tmp_path):
     """The tiny notebook as grading runs it, and a home for its data."""
     (tmp_path / "home").mkdir()
-    return grading.books(here / "notebooks")[0][0], tmp_path / "home"
+    return grading.books()[0], tmp_path / "home"
 
 
 @pytest.mark.slow
@@ -431,36 +321,23 @@ def test_an_answer_that_ends_pytest_itself_is_no_pass(tiny):
 
 def test_the_answers_see_nothing_of_our_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("SECRET_TOKEN", "x")
-    seen = grading._environment(tmp_path, tmp_path / "home", 7, "id")
+    seen = grading.environment(tmp_path, tmp_path / "home", 7, "id")
     assert "SECRET_TOKEN" not in seen and seen["LAB_PROFILE"] == "smoke" and seen["LAB_CHECK_SEED"] == "7"
     assert seen["HOME"] != os.environ["HOME"] and seen["LAB_HOME"] == str(tmp_path / "home")
 
 
 def test_the_line_that_counts_cannot_be_known_in_advance():
-    from labutils.teach.guard import token
-
     assert token("a", "3.1") != token("b", "3.1") != token("b", "3.2") and len(token("a", "3.1")) == 32
 
 
 def test_the_table_holds_no_formula(tmp_path):
-    grade = grading.Grade("=cmd()", {"90.1": "passed", "90.2": "wrong"}, ["+1"])
+    grade = Submission("=cmd()", {}, {"90.1": "passed", "90.2": "wrong"}, ["+1"])
     grading.write_csv(tmp_path / "a" / "g.csv", [grade], ["90.1", "90.2"])
     rows = list(csv.reader((tmp_path / "a" / "g.csv").open()))
     assert rows == [
         ["student", "passed", "of", "90.1", "90.2", "why", "remarks"],
         ["'=cmd()", "1", "2", "1", "0", "90.2 wrong", "'+1"],
     ]
-
-
-@pytest.mark.parametrize(
-    "argv, message",
-    [(["grade", "{tmp}/none"], "none is missing"), (["student", "--out", "{tmp}"], "no student edition")],
-)
-def test_errors_are_one_line(here, tmp_path, capsys, argv, message):
-    (tmp_path / "a.txt").write_text("")
-    assert main([word.format(tmp=tmp_path) for word in argv]) == 2
-    err = capsys.readouterr().err
-    assert err.startswith("error: ") and err.count("\n") == 1 and message in err
 
 
 def test_guard_is_quiet_about_what_did_not_change():

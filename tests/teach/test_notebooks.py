@@ -1,139 +1,100 @@
-"""The notebooks: their form, what is stored in them, and the tool that stores it."""
+"""The notebooks: their form, what is stored in them, and the tools that run and store them."""
 
 import re
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import nbformat
 import pytest
 import series
 from nbformat.v4 import new_output
 
-from labutils import checks
 from labutils.__main__ import main
 from labutils.errors import LabError
-from labutils.teach import grading, notebooks
-from labutils.teach.notebooks import WIDGET, CellFailed, collapse, execute, find, normalise, problems, read
+from labutils.teach import execution, notebooks
+from labutils.teach.notebooks import WIDGET, collapse, find, normalise, read
+from labutils.teach.rules import problems
+from labutils.teach.student import edition
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ["00_start_here", "01_data", "02_modules", "03_reparameterization", "04_derivation", "05_annealing",
          "06_training", "07_validation", "08_analysis", "09_test_and_hand_in", "10_further"]  # fmt: skip
-BOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+BOOKS = [ROOT / "notebooks" / f"{name}.ipynb" for name in NAMES]
 each = pytest.mark.parametrize("path", BOOKS, ids=lambda path: path.stem)
-
-
-def text_of(path: Path) -> str:
-    """Everything that stands in the cells of a notebook."""
-    return "\n\n".join(cell.source for cell in read(path).cells)
 
 
 # --------------------------------------------------------------------------------------------------------- the series
 
 
 def test_the_series_is_complete():
-    assert [path.stem for path in BOOKS] == NAMES
-
-
-@each
-def test_form(path):
-    """Title, setup and end, ids and tags, exercises and their checks; every cell parses."""
-    assert problems(read(path), path.name, outputs=False) == []
+    assert find() == BOOKS
 
 
 @each
 def test_what_is_stored_is_complete(path):
-    """Outputs and execution counts; without them nbval compares nothing.  `make notebooks` makes them."""
+    """Title, setup and end, ids and tags, exercises and checks, execution counts and outputs; every cell parses."""
     assert problems(read(path), path.name) == []
 
 
 @each
-def test_student_edition_parses_and_holds_no_solution(path):
-    book = grading.student(read(path), path.name)
+def test_student_edition_holds_no_solution(path):
+    """That every cell of it parses, ``edition`` sees to itself."""
+    book = edition(read(path), path.name)
     assert not any("SOLUTION" in cell.source or "solution" in notebooks.tags(cell) for cell in book.cells)
-    assert all(not notebooks.parses(cell.source) for cell in book.cells if cell.cell_type == "code")
 
 
 @each
-def test_says_what_a_reader_wants_to_know(path):
-    text = text_of(path)
-    start = "\n".join(cell.source for cell in read(path).cells[:3]).lower()
-    assert "minute" in start or "hour" in start, "no time at the beginning"
-    assert len(re.findall(r"^\s*[-*] ", read(path).cells[0].source + read(path).cells[1].source, re.M)) >= 3, "no goals"
+def test_begins_with_time_and_goals_and_ends_with_a_summary_and_the_way_on(path):
+    cells = [cell.source for cell in read(path).cells]
+    text = "\n\n".join(cells)
+    assert re.search("minute|hour", "\n".join(cells[:3]), re.I), "no time at the beginning"
+    assert len(re.findall(r"^\s*[-*] ", cells[0] + cells[1], re.M)) >= 3, "no goals"
     assert re.search(r"^#+ .*what you learned", text, re.M | re.I), "no summary"
-    assert path.stem == "00_start_here" or re.search(r"^#+ .*questions", text, re.M | re.I), "no questions"
+    assert path == BOOKS[0] or re.search(r"^#+ .*questions", text, re.M | re.I), "no questions"
     assert text.count("<details>") == text.count("</details>") == text.count("<summary>")
-    following = [name for name in NAMES if name > path.stem][:1]
-    assert all(f"{name}.ipynb" in read(path).cells[-1].source for name in following), "no link to the next notebook"
+    assert path == BOOKS[-1] or BOOKS[BOOKS.index(path) + 1].name in cells[-1], "no link to the next notebook"
 
 
 @each
 def test_links_and_pictures_lead_somewhere(path):
     text = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
-    text = re.sub(r"```.*?```", "", text, flags=re.S)
     for target in re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r"(?:src|href)=\"([^\"]+)\"", text):
-        if not re.match(r"https?://|#|data:|attachment:", target):
+        if not re.match(r"https?://|#|data:", target):
             assert (path.parent / target.partition("#")[0]).resolve().exists(), target
 
 
-def test_every_exercise_has_its_place_and_its_tests():
-    placed = {}
-    for path in BOOKS:
-        for cell in read(path).cells:
-            if re.fullmatch(r"check-\d+-\d+", cell.get("id", "")):
-                placed[cell.id.removeprefix("check-").replace("-", ".")] = path.name
-    registered = {number for number in checks.EXERCISES if not number.startswith("90.")}
-    assert set(placed) == registered
-    for number in registered:
-        file = ROOT / "tests" / f"test_checks_nb{int(number.split('.')[0]):02d}.py"
-        assert file.is_file(), f"{file.name}, the tests of exercise {number}, is missing"
-    assert len(registered) >= 20
+def test_drawings_need_nothing_from_elsewhere():
+    drawings = list((ROOT / "notebooks" / "images").glob("*.svg"))
+    assert drawings
+    for path in drawings:
+        root = ElementTree.parse(path).getroot()
+        assert {element.tag.partition("}")[2] for element in root.iter()} <= {
+            "svg", "title", "rect", "circle", "path", "polygon", "text", "tspan",
+        }, path.name  # fmt: skip
+        assert path.stat().st_size < 20_000 and root.get("viewBox"), path.name
 
 
-PARTS = {  # of the assignment -> what must stand in some notebook
-    "five modules": r"RGB_Encoder.*Label_Encoder.*Gaussian_Predictor.*Decoder_Fusion.*Generator",
-    "reparameterization": r"def reparameterize\(",
-    "KL divergence": r"def kl\w*\(",
-    "KL annealing": r"Cyclical.*Monotonic|Monotonic.*Cyclical",
-    "teacher forcing": r"tfr_sde",
-    "training step": r"teacher.forcing.*loss",
-    "clips of 16 frames": r"16 frames|16-frame",
-    "validation of 629 frames": r"629",
-    "PSNR of each frame": r"PSNR.{0,40}frame",
-    "GIF": r"write_gif|\.gif",
-    "rollout from the prior": r"prior",
-    "test sequences and AVG": r"AVG",
-    "fast_train": r"fast_train",
-    "derivation": r"log p\(X",
-    "EM": r"\bEM\b",
-    "Trainer and Tester": r"labutils train|labutils test",
-    "baselines": r"copy(?:ing)? the first frame|copy_first|copying x",
-    "grade": r"[Gg]rade",
-    "submission.csv": r"submission\.csv",
-    "zip to hand in": r"LAB4_",
-    "report.pdf": r"report\.pdf",
-    "demo: decoder fusion's three inputs": r"three inputs",
-    "demo: AE and VAE": r"\bAE\b|autoencoder",
-    "demo: generative part": r"generative",
-    "defect: eval shadowed": r"eval\(\)",
-    "defect: leak": r"leak",
-    "Everybody Dance Now": r"Everybody Dance Now",
-    "SVG": r"Stochastic Video Generation",
-    "Cyclical Annealing": r"Cyclical Annealing",
-}
+PARTS = (  # of the assignment, each of which some notebook must treat
+    r"RGB_Encoder.*Label_Encoder.*Gaussian_Predictor.*Decoder_Fusion.*Generator", r"def reparameterize\(",
+    r"def kl\w*\(", r"Cyclical.*Monotonic|Monotonic.*Cyclical", "tfr_sde", "16 frames|16-frame", "629",
+    r"PSNR.{0,40}frame", r"write_gif|\.gif", "AVG", "fast_train", r"log p\(X", r"\bEM\b", r"submission\.csv", "LAB4_",
+    r"report\.pdf", r"\bAE\b|autoencoder", r"eval\(\)", "leak", "Everybody Dance Now",
+    "Stochastic Video Generation", "Cyclical Annealing",
+)  # fmt: skip
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_every_part_of_the_assignment_has_its_place(part):
-    assert any(re.search(PARTS[part], text_of(path), re.S) for path in BOOKS), part
+def test_every_part_of_the_assignment_has_its_place():
+    texts = ["\n\n".join(cell.source for cell in read(path).cells) for path in BOOKS]
+    assert [part for part in PARTS if not any(re.search(part, text, re.S) for text in texts)] == []
 
 
-def test_notebooks_are_formatted():
-    for command in (["check", "--no-cache"], ["format", "--check", "--no-cache"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "ruff", *command, "notebooks"], cwd=ROOT, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stdout
+@pytest.mark.parametrize("command", [["check"], ["format", "--check"]], ids=" ".join)
+def test_notebooks_are_formatted(command):
+    ruff = [sys.executable, "-m", "ruff", *command, "--no-cache", "notebooks"]
+    done = subprocess.run(ruff, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 # -------------------------------------------------------------------------------------------------------- normalising
@@ -276,75 +237,69 @@ def test_checking_tells_what_is_wrong_with_an_exercise(message, exercises):
 # ------------------------------------------------------------------------------------------------- running and storing
 
 
-def plain(*sources: str) -> nbformat.NotebookNode:
-    """A notebook that imports nothing, so that it runs in a second."""
-    return nbformat.v4.new_notebook(cells=[series.code(f"cell-{k}", text) for k, text in enumerate(sources)])
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty folder of notebooks in the place of the project's."""
+    monkeypatch.setattr(notebooks, "FOLDER", tmp_path)
+    return tmp_path
 
 
-def test_find_by_number_name_and_path(tmp_path):
-    for name in ("00_a", "03_b", "10_c"):
-        nbformat.write(plain("1"), tmp_path / f"{name}.ipynb")
-    (tmp_path / "notes.ipynb").write_text("{}")
-    stems = [path.stem for path in find(folder=tmp_path)]
-    assert stems == ["00_a", "03_b", "10_c"]
-    assert [p.stem for p in find(["3", "00", "10_c", str(tmp_path / "03_b.ipynb")], tmp_path)] == [
-        "03_b", "00_a", "10_c", "03_b",
-    ]  # fmt: skip
+def plain(path: Path, *sources: str) -> Path:
+    """Write a notebook that imports nothing, so that it runs in a second."""
+    cells = [series.code(f"cell-{k}", text) for k, text in enumerate(sources)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    return path
+
+
+def test_find_by_number_name_and_path(folder):
+    a, b, c = (plain(folder / f"{name}.ipynb", "1") for name in ("00_a", "03_b", "10_c"))
+    (folder / "notes.ipynb").write_text("{}")
+    assert find() == [a, b, c]
+    assert find(["3", "00", "10_c", "10_c.ipynb", str(b)]) == [b, a, c, c, b]
     with pytest.raises(LabError, match="there is no notebook '4'; there are 00_a, 03_b, 10_c"):
-        find(["4"], tmp_path)
-    with pytest.raises(LabError, match="cannot be read as a notebook"):
-        read(tmp_path / "notes.txt")
+        find(["4"])
+    for name in ("notes.ipynb", "none.ipynb"):
+        with pytest.raises(LabError, match=f"{name} cannot be read as a notebook"):
+            read(folder / name)
 
 
-def test_running_stores_what_ran_clean_and_leaves_the_rest(tmp_path):
-    """One good notebook and the ways to fail, by the function behind the command."""
-    good = plain(
-        "import os, sys\nx = 20 + 1\nx * 2", "print('a'); print('inline' in os.environ.get('MPLBACKEND', 'inline'))"
-    )
-    cases = {
-        "00_good": good,
-        "01_error": plain("x = 1", "1 / 0"),
-        "02_stderr": plain("import warnings; warnings.warn('careful')"),
-        "03_place": plain("print('/' + 'home/ann/secret')"),
-    }
-    for name, book in cases.items():
-        nbformat.write(book, tmp_path / f"{name}.ipynb")
-    before = {name: (tmp_path / f"{name}.ipynb").read_bytes() for name in cases}
-    said: list[str] = []
+def test_running_stores_what_ran_clean_and_leaves_the_rest(folder, capsys):
+    """One good notebook and the ways to fail."""
+    environment = "import os; print('a'); print('inline' in os.environ.get('MPLBACKEND', 'inline'))"
+    paths = [
+        plain(folder / "00_good.ipynb", "x = 20 + 1\nx * 2", environment),
+        plain(folder / "01_error.ipynb", "x = 1", "1 / 0"),
+        plain(folder / "02_stderr.ipynb", "import warnings; warnings.warn('careful')"),
+        plain(folder / "03_place.ipynb", "print('/' + 'home/ann/secret')"),
+    ]
+    before = [path.read_bytes() for path in paths]
     with pytest.raises(LabError) as refused:
-        notebooks.run(find(folder=tmp_path), 60, said.append)
-    text = str(refused.value)
+        execution.store(paths, 60)
+    text, said = str(refused.value), capsys.readouterr().out.splitlines()
     assert "01_error.ipynb, cell cell-1: " in text and "ZeroDivisionError" in text
     assert "02_stderr.ipynb, cell cell-0: wrote to stderr" in text and "careful" in text
     assert "03_place.ipynb, cell cell-0: names a place" in text and "00_good" not in text
     assert re.fullmatch(r" 1/4 00_good +\d+\.\d s +0\.00 MB", said[0]) and said[1].endswith("failed")
-    book = read(tmp_path / "00_good.ipynb")
+    book = read(paths[0])
     assert book.cells[0].outputs[0].data["text/plain"] == "42" and book.cells[1].outputs[0].text == "a\nTrue\n"
     assert [cell.execution_count for cell in book.cells] == [1, 2]
-    for name in ("01_error", "02_stderr", "03_place"):
-        assert (tmp_path / f"{name}.ipynb").read_bytes() == before[name]
-    assert not list(tmp_path.glob(".*"))
+    assert [path.read_bytes() for path in paths[1:]] == before[1:]
+    assert sorted(folder.iterdir()) == paths
 
 
-def test_a_cell_that_hangs_or_kills_the_kernel_is_named():
-    with pytest.raises(LabError, match=r"x\.ipynb, cell cell-0: still running after 2 s"):
-        execute(plain("while True: pass"), "x.ipynb", ROOT, timeout=2)
-    with pytest.raises(LabError, match=r"x\.ipynb, cell cell-0: the kernel died"):
-        execute(plain("import os; os._exit(1)"), "x.ipynb", ROOT, timeout=20)
+@pytest.mark.parametrize(
+    "source, message", [("while True: pass", "still running after 2 s"), ("import os; os._exit(1)", "the kernel died")]
+)
+def test_a_cell_that_hangs_or_kills_the_kernel_is_named(tmp_path, source, message):
+    with pytest.raises(LabError, match=rf"x\.ipynb, cell cell-0: {message}"):
+        execution.execute(plain(tmp_path / "x.ipynb", source), timeout=2)
 
 
-def test_failures_are_no_concern_where_they_are_asked_for():
-    done = execute(plain("1 / 0", "print(2)"), "x.ipynb", ROOT, strict=False)
-    assert done.book.cells[0].outputs[0].ename == "ZeroDivisionError" and done.book.cells[1].outputs[0].text == "2\n"
-    assert issubclass(CellFailed, LabError)
-
-
-def test_check_command_is_one_list_of_everything(tmp_path, monkeypatch, capsys):
+def test_check_command_is_one_list_of_everything(folder, capsys):
     book = stored()
     normalise(book)
-    nbformat.write(book, tmp_path / "90_fine.ipynb")
-    nbformat.write(plain("1"), tmp_path / "91_bad.ipynb")
-    monkeypatch.setattr(notebooks, "FOLDER", tmp_path)
+    nbformat.write(book, folder / "90_fine.ipynb")
+    plain(folder / "91_bad.ipynb", "1")
     assert main(["notebooks", "--check", "90"]) == 0
     assert capsys.readouterr().out.split() == ["90_fine", "complete"]
     assert main(["notebooks", "--check"]) == 2

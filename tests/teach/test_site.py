@@ -1,4 +1,4 @@
-"""The site of static pages: equations, diagrams, Markdown, pages; and a real browser without network."""
+"""The site of static pages: equations, Markdown, pages; and a real browser without network."""
 
 import re
 from pathlib import Path
@@ -11,8 +11,9 @@ from nbformat.v4 import new_output
 
 from labutils.__main__ import main
 from labutils.errors import LabError
-from labutils.teach import diagram, notebooks, site
-from labutils.teach.site import Renderer, mathml
+from labutils.teach import notebooks, site
+from labutils.teach.equations import mathml
+from labutils.teach.site import Renderer
 
 ROOT = Path(__file__).resolve().parents[2]
 BOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -66,83 +67,31 @@ def test_what_is_not_understood_is_an_error(tex):
         mathml(tex)
 
 
-# ----------------------------------------------------------------------------------------------------------- diagrams
-
-CHART = """flowchart LR
-    x["last frame x_(t-1)"] --> enc["RGB_Encoder<br/>shared"] & other
-    enc -->|"feature, <i>F</i>"| df(["Decoder_Fusion"])
-    p -- "pose" --> df
-    df --> out{"frame"}
-    out -. "next step" .-> x
-    classDef training stroke:#D55E00,stroke-dasharray:5 3
-    class enc,p training
-"""
-
-
-def test_diagrams_are_drawn_with_all_their_words():
-    root = ElementTree.fromstring(diagram.draw(CHART))
-    words = [element.text for element in root.iter("text")]
-    assert set(words) == {"last frame x_(t-1)", "RGB_Encoder", "shared", "other", "feature, F", "Decoder_Fusion", "p",
-                          "pose", "frame", "next step"}  # fmt: skip
-    assert len(list(root.iter("rect"))) == 6 and len(list(root.iter("polygon"))) == 6
-    assert sum("stroke:#D55E00" in (r.get("style") or "") for r in root.iter("rect")) == 2
-    assert sum(path.get("stroke-dasharray") is not None for path in root.iter("path")) == 1
-
-
-@pytest.mark.parametrize("direction", ["LR", "TD"])
-def test_boxes_of_a_diagram_do_not_overlap_and_arrows_go_with_the_flow(direction):
-    root = ElementTree.fromstring(diagram.draw(CHART.replace("LR", direction)))
-    boxes = [[float(r.get(k)) for k in ("x", "y", "width", "height")] for r in root.iter("rect")]
-    for i, (x, y, w, h) in enumerate(boxes):
-        for a, b, c, d in boxes[i + 1 :]:
-            assert x + w <= a or a + c <= x or y + h <= b or b + d <= y
-    along = 0 if direction == "LR" else 1
-    first, last = boxes[0][along], boxes[[t.text for t in root.iter("text")].index("frame") - 2][along]
-    assert first < last
-
-
-def test_subgraphs_are_framed_one_below_the_other():
-    text = 'flowchart LR\n subgraph a["first part"]\n x --> y\n end\n subgraph second\n u --> v --> w\n end'
-    root = ElementTree.fromstring(diagram.draw(text))
-    frames = [r for r in root.iter("rect") if r.get("class") == "frame"]
-    assert len(frames) == 2 and float(frames[1].get("y")) > float(frames[0].get("height"))
-    assert {t.text for t in root.iter("text")} == {"first part", "second", *"xyuvw"}
-
-
-@pytest.mark.parametrize(
-    "text", ["sequenceDiagram\n A->>B: x", "flowchart LR\n subgraph one\n a-->b\n end\n b-->c", "", "flowchart LR"]
-)
-def test_other_diagrams_are_shown_as_text(text):
-    with pytest.raises(diagram.Unsupported):
-        diagram.draw(text)
-    assert "<pre" in site.markdown(f"```mermaid\n{text}\n```", Renderer(ROOT))
-
-
 # ----------------------------------------------------------------------------------------------------------- Markdown
 
 
 def test_links_within_the_site_and_out_of_it():
     renderer = Renderer(ROOT, ["03_reparameterization"])
-    text = site.markdown(
+    text = renderer.markdown(
         "[a](03_reparameterization.ipynb#kl) [b](../labutils/model.py) [c](https://arxiv.org/abs/1) [d](#here) "
-        "[e](07_none.ipynb)", renderer,
-    )  # fmt: skip
+        "[e](07_none.ipynb)"
+    )
     assert 'href="03_reparameterization.html#kl"' in text and 'href="https://arxiv.org/abs/1"' in text
     assert 'href="#here"' in text and "model.py" not in text and text.count("<a ") == 3
 
 
 def test_pictures_become_part_of_the_page_or_an_error(tmp_path):
     (tmp_path / "a.png").write_bytes(b"x")
-    for text in ("![a strip](a.png)", '<img src="a.png" width="20">'):
-        assert "data:image/png;base64,eA==" in site.markdown(text, Renderer(tmp_path))
+    for text in ('![a "strip"](a.png)', '<img src="a.png" alt="a &quot;strip&quot;">'):
+        assert '<img src="data:image/png;base64,eA==" alt="a &quot;strip&quot;">' in Renderer(tmp_path).markdown(text)
     for address in ("b.png", "https://example.org/a.png"):
         with pytest.raises(LabError, match="cannot show it without network"):
-            site.markdown(f"![x]({address})", Renderer(tmp_path))
+            Renderer(tmp_path).markdown(f"![x]({address})")
 
 
 def test_answers_to_unfold_and_tables_with_equations():
-    text = site.markdown(
-        "<details><summary>q</summary>\n\n$x^2$ *yes*\n\n</details>\n\n| a |\n|---|\n| $z$ |", Renderer(ROOT)
+    text = Renderer(ROOT).markdown(
+        "<details><summary>q</summary>\n\n$x^2$ *yes*\n\n</details>\n\n| a |\n|---|\n| $z$ |"
     )
     assert "<details><summary>q</summary>" in text and text.count("<math") == 2 and "<em>yes</em>" in text
     assert "<td>" in text and "</details>" in text
@@ -150,21 +99,22 @@ def test_answers_to_unfold_and_tables_with_equations():
 
 @each
 def test_everything_in_the_notebooks_can_be_part_of_a_page(path):
-    """Every equation, every picture, every diagram."""
+    """Every equation, every picture."""
     renderer = Renderer(path.parent, [p.stem for p in BOOKS])
     for cell in notebooks.read(path).cells:
         if cell.cell_type == "markdown":
-            text = site.markdown(cell.source, renderer)
+            text = renderer.markdown(cell.source)
             plain = re.sub(r"<pre.*?</pre>|<code.*?</code>|<math.*?</math>|<[^>]+>", "", text, flags=re.S)
             assert not re.search(r"\$[^$\n]{1,200}\$|\\(?:frac|mathbb|mathcal|log)\b", plain), (cell.id, plain)
-            assert 'class="diagram">flowchart' not in text, f"{cell.id}: a diagram that is not drawn"
 
 
 # -------------------------------------------------------------------------------------------------------------- pages
 
 
-def tiny(folder: Path) -> Path:
-    """Two notebooks as they are stored, without widgets."""
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Two notebooks as they are stored, without widgets, in the place of the project's."""
+    folder = tmp_path / "notebooks"
     folder.mkdir()
     book = series.book(
         series.markdown("more", "## More\n\nSee [the other](91_other.ipynb). $\\mathcal L = 1$"),
@@ -175,50 +125,48 @@ def tiny(folder: Path) -> Path:
         new_output("display_data", {"image/png": SMALL, "text/plain": "<Figure>"}),
         new_output("stream", text="a < b\n"),
         new_output("display_data", {"text/html": "<table><tr><td>1</td></tr></table>"}),
+        new_output("display_data", {"text/markdown": "*said*"}),
     ]
     cells["check-90-1"].outputs = [new_output("stream", text="passed 90.1: double\n")]
     nbformat.write(book, folder / "90_tiny.ipynb")
     other = series.book()
     other.cells[0].source = "# 91 · Other `code`\n\nThe second one.\n\n- a goal"
     nbformat.write(other, folder / "91_other.ipynb")
+    monkeypatch.setattr(notebooks, "FOLDER", folder)
     return folder
 
 
-def test_pages_from_stored_outputs(tmp_path):
-    said: list[str] = []
-    index = site.write_site(tmp_path / "site", tiny(tmp_path / "notebooks"), execute=False, say=said.append)
-    assert index == tmp_path / "site" / "index.html" and len(said) == 2
+def test_pages_from_stored_outputs(folder, tmp_path, capsys):
+    index = site.write_site(tmp_path / "site", run=False)
+    assert index == tmp_path / "site" / "index.html" and len(capsys.readouterr().out.splitlines()) == 2
     page, other = ((tmp_path / "site" / name).read_text() for name in ("90_tiny.html", "91_other.html"))
     assert '<a href="91_other.html">91 · Other code →</a>' in page and "← 90 · Tiny" in other
     assert '<a href="91_other.html">the other</a>' in page and "<math" in page and SMALL in page
-    assert "a &lt; b" in page and "<td>1</td>" in page and "passed 90.1: double" in page
+    assert "a &lt; b" in page and "<td>1</td>" in page and "<em>said</em>" in page and "passed 90.1: double" in page
     assert "NBVAL_CHECK_OUTPUT" not in page and "<summary>our answer</summary>" in page
     assert "default-src 'none'" in page and "script-src 'none'" in page
     text = index.read_text()
     assert text.index("90_tiny.html") < text.index("91_other.html") and "The second one." in text
-    for name in ("90_tiny.html", "91_other.html", "index.html"):
-        html = (tmp_path / "site" / name).read_text()
+    for html in (page, other, text):
         assert not re.search(r"<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=\"(?!data:)", html)
         assert "@import" not in html and "url(" not in html
-        for target in re.findall(r'href="([\w]+\.html)"', html):
-            assert (tmp_path / "site" / target).is_file()
+        assert all((tmp_path / "site" / target).is_file() for target in re.findall(r'href="([\w]+\.html)"', html))
 
 
-def test_an_error_names_notebook_and_cell(tmp_path, monkeypatch, capsys):
-    folder = tiny(tmp_path / "notebooks")
+def test_an_error_names_notebook_and_cell(folder, tmp_path, capsys):
     nbformat.write(series.book(series.markdown("bad-equation", r"$\nosuch$")), folder / "90_tiny.ipynb")
-    monkeypatch.setattr(notebooks, "FOLDER", folder)
     assert main(["html", "--stored", "--out", str(tmp_path / "site")]) == 2
     err = capsys.readouterr().err
     assert "90_tiny.ipynb, cell bad-equation: cannot turn this equation into MathML" in err
 
 
 def test_only_our_own_widgets_that_need_no_kernel_are_alive():
-    state = {"_anywidget_id": "labutils.widgets.scrubber.FrameScrubber", "_esm": "js", "_css": "css", "index": 3}
-    widget = site.alive(state)
-    assert type(widget).__name__ == "FrameScrubber" and widget.index == 3
-    assert site.alive({**state, "_anywidget_id": "labutils.widgets.studio.PoseStudio"}) is None
-    assert site.alive({"_model_name": "IntSliderModel"}) is None
+    state = {"_anywidget_id": "labutils.widgets.scrubber.FrameScrubber", "_esm": "js", "clips": [{"frames": {}}]}
+    buffers = [{"path": ["clips", 0, "frames", "a"], "data": "eA=="}, {"path": ["gone", 0], "data": "eA=="}]
+    widget = site.alive({"state": state, "buffers": buffers})
+    assert type(widget).__name__ == "FrameScrubber" and widget.clips == [{"frames": {"a": {"$bytes": "eA=="}}}]
+    assert site.alive({"state": {**state, "_anywidget_id": "labutils.widgets.studio.PoseStudio"}}) is None
+    assert site.alive({"state": {"_model_name": "IntSliderModel"}}) is None
 
 
 WIDGETS = """import numpy as np
@@ -233,27 +181,22 @@ LATER = "scrubber.index = 2\nScheduleExplorer()"
 
 @pytest.mark.browser
 @pytest.mark.slow
-def test_a_site_in_a_real_browser_without_network(tmp_path):
+def test_a_site_in_a_real_browser_without_network(folder, tmp_path, capsys):
     """The series runs, its pages open from files, nothing is asked from anywhere, and a scrubber scrubs."""
     from browser import chromium
 
-    folder = tmp_path / "notebooks"
-    folder.mkdir()
-    book = nbformat.v4.new_notebook(
-        cells=[
-            series.markdown("title", f"# 90 · Tiny\n\nWith $\\log p(x)$ and\n\n```mermaid\n{CHART}```"),
-            series.code("widgets", WIDGETS),
-            series.code("later", LATER),
-            series.markdown("end", "On to [the next](91_next.ipynb)."),
-        ]
-    )
-    nbformat.write(book, folder / "90_tiny.ipynb")
-    nbformat.write(
-        nbformat.v4.new_notebook(cells=[series.markdown("title", "# 91 · Next\n\nText.")]), folder / "91_next.ipynb"
-    )
-    said: list[str] = []
-    index = site.write_site(tmp_path / "site", folder, say=said.append)
-    assert "2 widgets alive" in said[0]
+    (folder / "a.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" width="40" height="20"/>')
+    first = [
+        series.markdown("title", "# 90 · Tiny\n\nWith $\\log p(x)$ and ![a drawing](a.svg)"),
+        series.code("widgets", WIDGETS),
+        series.code("later", LATER),
+        series.markdown("end", "On to [the next](91_other.ipynb)."),
+    ]
+    second = [series.markdown("title", "# 91 · Next\n\nText.")]
+    for name, cells in (("90_tiny", first), ("91_other", second)):
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / f"{name}.ipynb")
+    index = site.write_site(tmp_path / "site")
+    assert "2 widgets alive" in capsys.readouterr().out
     with chromium() as browser:
         for scheme in ("light", "dark"):
             walk(browser.new_context(offline=True, color_scheme=scheme, viewport={"width": 1100, "height": 900}), index)
@@ -279,7 +222,7 @@ def walk(context, index):
     assert page.locator(".lab-mount").count() == 2
     assert page.locator("math").first.bounding_box()["width"] > 30
     assert page.locator("math mi").first.text_content() == "log"
-    assert page.locator("figure.diagram svg rect").count() == 6
+    assert page.evaluate("document.querySelector('img[alt=\"a drawing\"]').naturalWidth") == 40
     assert (page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)") == dark
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     page.get_by_role("link", name="91 · Next").first.click()
