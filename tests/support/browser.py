@@ -160,6 +160,24 @@ def jupyterlab(folder: Path, theme: str = "JupyterLab Light", timeout: float = 6
                 server.wait()
 
 
+@contextlib.contextmanager
+def running_notebook(browser: Any, folder: Path, cells: str, height: int = 1300, **variables: str) -> Iterator["Tab"]:
+    """A notebook, all its cells run, in a JupyterLab of its own.
+
+    Args:
+        folder: an empty one.
+        cells: separated by lines of ``====``.
+        variables: what the first cell finds set.
+    """
+    texts = cells.split("====\n")
+    texts[0] = "".join(f"{name} = {value!r}\n" for name, value in variables.items()) + texts[0]
+    write_notebook(folder / "test.ipynb", texts)
+    with jupyterlab(folder) as lab:
+        tab = lab.open(browser, "test.ipynb", height=height)
+        tab.run_all()
+        yield tab
+
+
 class Lab:
     """A running server."""
 

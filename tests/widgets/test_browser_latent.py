@@ -4,12 +4,11 @@ import json
 
 import numpy as np
 import pytest
-import torch
-from browser import GONE, jupyterlab, running_browser, shown_frame, until, watch, write_notebook  # noqa: F401, a fixture
+from browser import GONE, running_browser, running_notebook, shown_frame, until, watch  # noqa: F401, a fixture
+from gaussians import expected_numbers
 
 from labutils.checkpoint import load_model
 from labutils.dataset import load_split
-from labutils.modules import kl_divergence, reparameterize
 from labutils.widgets import LatentExplorer, ReparameterizationExplorer
 from labutils.widgets.latent import difference_image
 
@@ -40,14 +39,8 @@ explorer"""
 @pytest.fixture(scope="module")
 def tab(browser, dance, trained, tmp_path_factory):
     """A notebook that shows both; its kernel ends in the last test that uses it."""
-    folder = tmp_path_factory.mktemp("lab")
-    cells = CELLS.split("====\n")
-    cells[0] = f"CHECKPOINT, DATA = {str(trained / 'last.ckpt')!r}, {str(dance)!r}\n{cells[0]}"
-    write_notebook(folder / "latent.ipynb", cells)
-    with jupyterlab(folder) as lab:
-        tab = lab.open(browser, "latent.ipynb", height=1900)
-        tab.run_all()
-        root(tab, "latent").wait_for()
+    folder, paths = tmp_path_factory.mktemp("lab"), {"CHECKPOINT": str(trained / "last.ckpt"), "DATA": str(dance)}
+    with running_notebook(browser, folder, CELLS, height=1900, **paths) as tab:
         assert until(lambda: root(tab, "latent").get_attribute("data-live") == "true", 20)
         yield tab
 
@@ -86,19 +79,9 @@ def shown(element):
 
 def check_numbers(values, eps):
     """The front end's numbers against the lab's modules and autograd."""
-    mu, logvar = (torch.tensor([[values[k]]], dtype=torch.float64, requires_grad=True) for k in ("mu", "logvar"))
-    e = torch.tensor(eps, dtype=torch.float64)[:, None]
-    z = reparameterize(mu.expand(len(eps), 1), logvar.expand(len(eps), 1), e)
-    kl = kl_divergence(mu, logvar)[0]
-    q = torch.distributions.Normal(mu, torch.exp(0.5 * logvar))
-    ratios = (q.log_prob(z) - torch.distributions.Normal(0.0, 1.0).log_prob(z)).detach().numpy()
-    grads = [*torch.autograd.grad(z[values["chosen"], 0], (mu, logvar)), *torch.autograd.grad(kl, (mu, logvar))]
-    sigma = torch.tensor(values["sigma"], dtype=torch.float64, requires_grad=True)
-    grads += torch.autograd.grad(0.5 * (sigma**2 - 1) - torch.log(sigma), sigma)
-    np.testing.assert_allclose(values["z"], z.detach().numpy()[:, 0], atol=1e-12)
-    found = [values[k] for k in ("zMu", "zLogvar", "klMu", "klLogvar", "klSigma", "kl", "estimate", "error", "zSigma")]
-    expected = [g.item() for g in grads] + [kl.item(), ratios.mean(), ratios.std(ddof=1) / len(eps) ** 0.5]
-    assert found == pytest.approx([*expected, eps[values["chosen"]]], abs=1e-9)
+    expected = expected_numbers(values["mu"], values["logvar"], eps, values["chosen"])
+    for name, number in expected.items():
+        assert values[name] == pytest.approx(number, abs=1e-9), name
 
 
 def test_numbers_agree_with_the_modules_wherever_the_sliders_stand(tab, small):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from browser import GONE, jupyterlab, running_browser, shown_frame, until, watch, write_notebook  # noqa: F401, a fixture
+from browser import GONE, running_browser, running_notebook, shown_frame, until, watch  # noqa: F401, a fixture
 
 from labutils.checkpoint import load_model
 from labutils.dance import JOINT_NAMES, LIMBS, draw_pose, rest_pose
@@ -36,14 +36,8 @@ studio"""
 @pytest.fixture(scope="module")
 def running(browser, dance, trained, tmp_path_factory):
     """A notebook that shows a studio; its kernel ends in the last test that uses it."""
-    folder = tmp_path_factory.mktemp("lab")
-    cells = CELLS.split("====\n")
-    cells[0] = f"CHECKPOINT, DATA = {str(trained / 'last.ckpt')!r}, {str(dance)!r}\n{cells[0]}"
-    write_notebook(folder / "studio.ipynb", cells)
-    with jupyterlab(folder) as lab:
-        tab = lab.open(browser, "studio.ipynb", height=1200)
-        tab.run_all()
-        root(tab).wait_for()
+    folder, paths = tmp_path_factory.mktemp("lab"), {"CHECKPOINT": str(trained / "last.ckpt"), "DATA": str(dance)}
+    with running_notebook(browser, folder, CELLS, **paths) as tab:
         assert until(lambda: root(tab).get_attribute("data-alive") == "true", 20)
         yield tab
 
