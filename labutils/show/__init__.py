@@ -3,6 +3,8 @@
 from labutils.show.figures import (
     COLORS,
     HATCHES,
+    NOISY,
+    SMOOTH_FROM,
     STYLES,
     LabFigure,
     beta_over_iterations,
@@ -14,6 +16,7 @@ from labutils.show.figures import (
     save,
     schedules,
     tfr_and_loss,
+    training_record,
 )
 from labutils.show.progress import ProgressBar
 from labutils.show.video import Panels, error_frames, strip, strip_frames, write_gif
@@ -21,6 +24,8 @@ from labutils.show.video import Panels, error_frames, strip, strip_frames, write
 __all__ = [
     "COLORS",
     "HATCHES",
+    "NOISY",
+    "SMOOTH_FROM",
     "STYLES",
     "LabFigure",
     "Panels",
@@ -37,5 +42,6 @@ __all__ = [
     "strip",
     "strip_frames",
     "tfr_and_loss",
+    "training_record",
     "write_gif",
 ]

@@ -25,6 +25,8 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#00
 STYLES = ("-", (0, (6, 1.5)), (0, (5, 1, 1, 1)), (0, (1, 1)), (0, (3, 1)), (0, (8, 2, 2, 2)), "-")
 HATCHES = ("", "///", "...", "xxx")
 SMOOTH_FROM = 150  # readings from which a running mean is drawn over the raw curve
+NOISY = ("loss", "mse", "kl")  # columns of a history that need one, and are drawn logarithmically
+COLUMN_COLORS = {"loss": 0, "mse": 1, "kl": 2, "beta": 3, "val_psnr": 4, "tfr": 2, "lr": 6}
 
 History = Sequence[Mapping[str, Any]]
 
@@ -59,32 +61,47 @@ def loss_curves(history: History) -> Figure:
         history: rows of ``history.csv``; ``val_psnr`` is None where it was not measured.
     """
     figure, axes = _figure(2, 2, (9, 5.6))
-    step, psnr = _column(history, "step"), _column(history, "val_psnr")
-    _curve(axes[0, 0], step, _column(history, "loss"), "loss", 0)
-    _curve(axes[0, 0], step, _column(history, "mse"), "MSE", 1)
-    _log(axes[0, 0], "loss, MSE\n(pixels in [0, 1])")
-    _curve(axes[0, 1], step, _column(history, "kl"), "KL(q || N(0, I))", 2, style="-")
-    _log(axes[0, 1], "KL (nats per frame)")
-    _curve(axes[1, 0], step, _column(history, "beta"), "beta", 3, style="-", smooth=False)
-    axes[1, 0].set_ylabel("KL weight beta")
-    measured = np.isfinite(psnr)
-    best = f"best {psnr[measured].max():.2f} dB" if measured.any() else "not validated"
-    axes[1, 1].plot(step[measured], psnr[measured], "o-", color=COLORS[4], label=best, markersize=5)
-    axes[1, 1].set_ylabel("validation PSNR (dB)")
-    for ax in axes.flat:
-        ax.set_xlim(*_span(step))
+    _panel(axes[0, 0], history, {"loss": "loss", "mse": "MSE"}, "loss, MSE\n(pixels in [0, 1])", STYLES)
+    _panel(axes[0, 1], history, {"kl": "KL(q || N(0, I))"}, "KL (nats per frame)")
+    _panel(axes[1, 0], history, {"beta": "beta"}, "KL weight beta")
+    measured = _panel(axes[1, 1], history, {"val_psnr": "PSNR"}, "validation PSNR (dB)")
+    axes[1, 1].lines[0].set_label(f"best {measured.max():.2f} dB" if len(measured) else "not validated")
     axes[0, 0].legend()
     axes[1, 1].legend(loc="lower right")
     return _finish(figure, axes, "training step")
+
+
+def training_record(history: History, rows: Mapping[str, np.ndarray] | None = None, columns: int = 7) -> Figure:
+    """All that a history holds over training steps, and below it a strip of frames: the still of a training monitor.
+
+    Args:
+        history: rows of ``history.csv``.
+        rows: caption -> uint8 (T, H, W, 3), of which ``columns`` frames are shown; None: no strip.
+    """
+    image = None if rows is None else strip(rows, columns, 3, labels=False)
+    high = 0.0 if image is None else 0.35 + 8.6 * image.shape[0] / image.shape[1]
+    figure = LabFigure(figsize=(10, 4.8 + high), layout="constrained")
+    upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=(4.8, max(high, 0.01)))[:, 0]
+    axes = upper.subplots(2, 3)
+    panels = {"loss, MSE": ("loss", "mse"), "KL (nats per frame)": ("kl",), "validation PSNR (dB)": ("val_psnr",),
+              "KL weight beta": ("beta",), "teacher-forcing ratio": ("tfr",), "learning rate": ("lr",)}  # fmt: skip
+    for ax, (title, keys) in zip(axes.flat, panels.items()):
+        _panel(ax, history, {key: key for key in keys}, "")
+        ax.set_title(title, fontsize=10, loc="left")
+    axes[0, 0].legend()
+    _finish(figure, axes[1:], "training step")
+    if rows is not None and image is not None:
+        ax = lower.subplots()
+        _strip(ax, image, rows, columns, word="frame ")
+        ax.tick_params(labelsize=8)
+    return figure
 
 
 def tfr_and_loss(history: History) -> Figure:
     """The teacher-forcing ratio beside the loss, over training steps; where the ratio first decays is marked."""
     figure, axes = _figure(2, 1, (7.5, 5), sharex=True, height_ratios=(2, 1))
     step, tfr = _column(history, "step"), _column(history, "tfr")
-    _curve(axes[0, 0], step, _column(history, "loss"), "loss", 0)
-    _curve(axes[0, 0], step, _column(history, "mse"), "MSE", 1)
-    _log(axes[0, 0], "loss, MSE\n(pixels in [0, 1])")
+    _panel(axes[0, 0], history, {"loss": "loss", "mse": "MSE"}, "loss, MSE\n(pixels in [0, 1])", STYLES)
     axes[1, 0].plot(step, tfr, color=COLORS[2], drawstyle="steps-post", label="teacher-forcing ratio")
     axes[1, 0].set(ylabel="teacher-\nforcing ratio", ylim=(-0.05, 1.05), xlim=_span(step))
     decayed = np.flatnonzero(tfr < tfr[0])
@@ -194,19 +211,9 @@ def frame_strip(rows: Panels, columns: int = 8, captions: Sequence[str] | None =
         rows: a mapping caption -> uint8 (T, H, W, 3), or as for ``video.write_gif``.
     """
     image = strip(rows, columns, 3, captions, labels=False)
-    captions = list(rows) if isinstance(rows, Mapping) and captions is None else captions
-    videos = [rows] if isinstance(rows, np.ndarray) else list(rows.values() if isinstance(rows, Mapping) else rows)
-    H, W = (3 * n for n in videos[0].shape[1:3])
-    shown = strip_frames(len(videos[0]), columns)
     figure, axes = _figure(1, 1, (10, 0.5 + 9 * image.shape[0] / image.shape[1]))
-    ax = axes[0, 0]
-    ax.imshow(image, interpolation="nearest")
-    ax.set_xticks(np.arange(len(shown)) * (W + GAP) + W / 2, [str(t + 1) for t in shown])
-    ax.set_yticks(np.arange(len(videos)) * (H + GAP) + H / 2, captions or [""] * len(videos))
-    ax.tick_params(length=0)
-    ax.xaxis.tick_top()
-    ax.spines[:].set_visible(False)
-    ax.set_title(title or "frame", fontsize=10)
+    _strip(axes[0, 0], image, rows, columns, captions)
+    axes[0, 0].set_title(title or "frame", fontsize=10)
     return figure
 
 
@@ -262,6 +269,40 @@ def _curve(ax: Axes, x: np.ndarray, y: np.ndarray, label: str, k: int, style: An
     window = len(y) // 50
     mean = np.convolve(y, np.ones(window) / window, mode="valid")
     ax.plot(x[window // 2 :][: len(mean)], mean, color=color, linestyle=style, linewidth=1.6, label=label)
+
+
+def _panel(
+    ax: Axes, history: History, curves: Mapping[str, str], label: str, styles: Sequence[Any] = ("-",)
+) -> np.ndarray:  # fmt: skip
+    """Columns of a history (name -> words of the legend) over its steps; the values of the last one that are known."""
+    step = _column(history, "step")
+    for k, (key, words) in enumerate(curves.items()):
+        values, color = _column(history, key), COLUMN_COLORS[key]
+        known = np.isfinite(values)
+        if key == "val_psnr":
+            ax.plot(step[known], values[known], "o-", color=COLORS[color], label=words, markersize=5)
+        else:
+            _curve(ax, step, values, words, color, styles[k % len(styles)], smooth=key in NOISY)
+    if set(curves) <= set(NOISY):
+        _log(ax, label)
+    ax.set(ylabel=label, xlim=_span(step))
+    return values[known]
+
+
+def _strip(
+    ax: Axes, image: np.ndarray, rows: Panels, columns: int, captions: Sequence[str] | None = None, word: str = ""
+) -> None:  # fmt: skip
+    """The image that ``strip`` has made of ``rows`` with scale 3, captions at its left and frame numbers above it."""
+    captions = list(rows) if isinstance(rows, Mapping) and captions is None else captions
+    videos = [rows] if isinstance(rows, np.ndarray) else list(rows.values() if isinstance(rows, Mapping) else rows)
+    H, W = (3 * n for n in videos[0].shape[1:3])
+    shown = strip_frames(len(videos[0]), columns)
+    ax.imshow(image, interpolation="nearest")
+    ax.set_xticks(np.arange(len(shown)) * (W + GAP) + W / 2, [f"{word}{t + 1}" for t in shown])
+    ax.set_yticks(np.arange(len(videos)) * (H + GAP) + H / 2, captions or [""] * len(videos))
+    ax.tick_params(length=0)
+    ax.xaxis.tick_top()
+    ax.spines[:].set_visible(False)
 
 
 def _log(ax: Axes, label: str) -> None:

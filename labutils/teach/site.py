@@ -28,7 +28,7 @@ from labutils.errors import LabError
 from labutils.teach import notebooks
 from labutils.teach.equations import mathml
 from labutils.teach.execution import execute
-from labutils.widgets import page
+from labutils.widgets import render_page
 
 STYLE = Path(__file__).with_suffix(".css")
 ALIVE = {"FrameScrubber", "ScheduleExplorer", "ReparameterizationExplorer", "LatentExplorer", "TrainingMonitor"}
@@ -116,7 +116,7 @@ class Renderer(IPythonRenderer):
 
 
 def cells(book: NotebookNode, renderer: Renderer) -> list[Any]:
-    """The parts of a notebook's page, for ``page.page``: HTML, and widgets.
+    """The parts of a notebook's page, for ``render_page``: HTML, and widgets.
 
     Raises:
         LabError: an equation or a picture cannot be part of a page; the cell is named.
@@ -172,7 +172,7 @@ def output(out: NotebookNode, cell: NotebookNode, widgets: Mapping[str, Any], re
 
 
 def alive(model: Mapping[str, Any]) -> Any:
-    """A widget's stored model as what ``page.page`` takes; None for widgets that need a kernel, or are not ours.
+    """A widget's stored model as what ``render_page`` takes; None for widgets that need a kernel, or are not ours.
 
     Its bytes become ``{"$bytes": base64}``, as widgets/page.js reads them.
     """
@@ -184,7 +184,7 @@ def alive(model: Mapping[str, Any]) -> Any:
         *path, last = buffer["path"]
         with suppress(KeyError, IndexError, TypeError):  # of a value that was replaced since
             reduce(getitem, path, state)[last] = {"$bytes": buffer["data"]}
-    widget = type(kind, (SimpleNamespace,), {})(**state)  # page.page asks for the type's name, the traits and `keys`
+    widget = type(kind, (SimpleNamespace,), {})(**state)  # render_page asks for the type's name, the traits and `keys`
     widget.keys = [name for name in state if name != "keys"]
     return widget
 
@@ -200,7 +200,7 @@ def frame(title: str, parts: Sequence[Any], before: str = "", after: str = "") -
     empty = "<span></span>"
     links = f'<nav>{before or empty}<a href="index.html">all notebooks</a>{after or empty}</nav>'
     navigation = [links] if before or after else []
-    return page.page(title, [f"<style>\n{style}\n</style>", *navigation, *parts, *navigation])
+    return render_page(title, [f"<style>\n{style}\n</style>", *navigation, *parts, *navigation])
 
 
 # ----------------------------------------------------------------------------------------------------------- the site

@@ -12,6 +12,9 @@ _HOME = {
     "ScheduleExplorer": "schedule",
     "TrainingMonitor": "monitor",
     "preset_poses": "studio",
+    "render_page": "page",
+    "write_page": "page",
+    "write_summary": "results",
 }
 __all__ = list(_HOME)
 

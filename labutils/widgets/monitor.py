@@ -14,7 +14,6 @@ current step, with a validation and ``last.ckpt``, and the notebook goes on with
 - The notebook's own interrupt button, everywhere.  A second interrupt is an ordinary KeyboardInterrupt.
 """
 
-import html
 import math
 import signal
 import sys
@@ -22,7 +21,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,16 +30,14 @@ from matplotlib.figure import Figure
 from labutils import show
 from labutils.errors import LabError
 from labutils.metrics import psnr
-from labutils.show import figures as plotting
-from labutils.show.video import strip, strip_frames
+from labutils.show import NOISY, SMOOTH_FROM, strip_frames, training_record
 from labutils.widgets import page
 
 INTERVAL = 0.4  # seconds between two messages to the browser, at least
 SHARE = 0.005  # of the time may go into making them; dearer ones come less often
 POINTS = 600  # of a curve, at most
-SMOOTH_FROM, MEANS = plotting.SMOOTH_FROM, 100  # readings from which a running mean is drawn too, and its points
+MEANS = 100  # points of a running mean, at most
 KEYS = ("step", "loss", "mse", "kl", "beta", "tfr", "lr")
-NOISY = ("loss", "mse", "kl")
 COLUMNS = 7  # frames in the strip
 STATES = ("waiting", "running", "stopping", "finished", "stopped", "interrupted", "failed")
 
@@ -120,6 +116,7 @@ class TrainingMonitor(page.LabWidget):
 
     _esm = page.module("monitor.js")
     _css = page.styles("monitor.css")
+    page_title = "Training"
 
     state = traitlets.Enum(STATES, default_value="waiting").tag(sync=True)
     message = traitlets.Unicode().tag(sync=True)
@@ -221,8 +218,9 @@ class TrainingMonitor(page.LabWidget):
         with self.hold_sync():
             self._now = self._moment(trainer)
             self._curves = self._lines()
-            if self._strip is not None:
-                self._add_strip()
+            if self._strip is not None and self._video is not None:
+                self._add_strip(self._video, self._strip)
+                self._strip = None
         self._let_messages_in()
         self.messages += 1
         ended = time.perf_counter()
@@ -263,17 +261,16 @@ class TrainingMonitor(page.LabWidget):
             lines["val_psnr"] = _packed(*decimate(*np.array(self._validations, float).T))
         return lines
 
-    def _add_strip(self) -> None:
-        frames = strip_frames(len(self._video), COLUMNS)
-        truth, prediction = self._val.frames[frames], self._video[frames]
+    def _add_strip(self, video: np.ndarray, facts: dict[str, Any]) -> None:
+        frames = strip_frames(len(video), COLUMNS)
+        truth, prediction = self._val.frames[frames], video[frames]
         if not self._given:
             height, width = truth.shape[1:3]
             pose = self._val.labels[frames].tobytes()
             self._given = {"height": height, "width": width, "frames": [int(t) + 1 for t in frames],
                            "pose": pose, "truth": truth.tobytes()}  # fmt: skip
         each = [None, *psnr(prediction[1:], truth[1:]).tolist()]  # frame 1 is given
-        self._predicted = {**self._strip, "pixels": prediction.tobytes(), "each": each}
-        self._strip = None
+        self._predicted = {**facts, "pixels": prediction.tobytes(), "each": each}
 
     def _let_messages_in(self) -> None:
         """Let the browser's messages go to the subshell that they are addressed to.
@@ -281,7 +278,7 @@ class TrainingMonitor(page.LabWidget):
         ipykernel >= 7.4 sends them to the shell that last wrote to the widget, which is the one that ``fit`` occupies.
         """
         if self.comm is not None:
-            vars(self.comm).pop("_reply_subshell_id", None)
+            self.comm.__dict__.pop("_reply_subshell_id", None)
 
     def _hear(self, _: Any, content: Any, buffers: Any) -> None:
         """A message from the browser; arrives in the thread of a subshell, so it changes no trait."""
@@ -331,11 +328,7 @@ class TrainingMonitor(page.LabWidget):
             self._finish("failed", f"{name}{error}" if error else "an error ended it, which the cell caught")
         self._trainer = None
 
-    # -------------------------------------------------------------------------------------------------- records
-
-    def to_html(self, path: str | Path, title: str = "Training") -> Path:
-        """Write the record of the run as one self-contained page, without kernel and network."""
-        return page.write_page(path, title, [f"<h1>{html.escape(title)}</h1>", self])
+    # ---------------------------------------------------------------------------------------------------- its still
 
     def figure(self) -> Figure:
         """The run as a still: the curves and, where it was validated, the latest prediction.
@@ -345,48 +338,7 @@ class TrainingMonitor(page.LabWidget):
         """
         if not self.history:
             raise LabError("the monitor has seen no training yet; give it to fit(..., callbacks=[monitor])")
-        video = self._video
-        image = None
-        if video is not None:
-            rows = {"pose": self._val.labels, "truth": self._val.frames, "prediction": video}
-            image = strip(rows, COLUMNS, 3, labels=False)
-        return _figure(self.history, image, strip_frames(len(video), COLUMNS) if video is not None else [])
-
-
-def _figure(history: Sequence[dict[str, Any]], image: np.ndarray | None, frames: Sequence[int]) -> Figure:
-    high = 0.0 if image is None else 0.35 + 8.6 * image.shape[0] / image.shape[1]
-    figure = plotting.LabFigure(figsize=(10, 4.8 + high), layout="constrained")
-    upper, lower = figure.subfigures(2, 1, height_ratios=(4.8, max(high, 0.01)))
-    axes = upper.subplots(2, 3)
-    step, C = plotting._column(history, "step"), plotting.COLORS
-    panels = [  # name, its curves (key, colour), logarithmic
-        ("loss, MSE", [("loss", 0), ("mse", 1)], True),
-        ("KL (nats per frame)", [("kl", 2)], True),
-        ("validation PSNR (dB)", [], False),
-        ("KL weight beta", [("beta", 3)], False),
-        ("teacher-forcing ratio", [("tfr", 2)], False),
-        ("learning rate", [("lr", 6)], False),
-    ]
-    for ax, (name, curves, log) in zip(axes.flat, panels):
-        for key, k in curves:
-            plotting._curve(ax, step, plotting._column(history, key), key, k, style="-", smooth=key in NOISY)
-        if log:
-            plotting._log(ax, "")
-        ax.set_title(name, fontsize=10, loc="left")
-        ax.set_xlim(*plotting._span(step))
-    measured = plotting._column(history, "val_psnr")
-    known = np.isfinite(measured)
-    axes[0, 2].plot(step[known], measured[known], "o-", color=C[4], markersize=4)
-    axes[0, 0].legend()
-    plotting._finish(figure, axes[1:], "training step")
-    if image is not None:
-        ax = lower.subplots()
-        ax.imshow(image, interpolation="nearest")
-        cell, row = (image.shape[1] + 4) / len(frames), (image.shape[0] + 4) / 3
-        ax.set_xticks([(c + 0.5) * cell for c in range(len(frames))], [f"frame {t + 1}" for t in frames], fontsize=8)
-        ax.set_yticks([(r + 0.5) * row for r in range(3)], ["pose", "truth", "prediction"], fontsize=8)
-        ax.tick_params(length=0)
-        ax.xaxis.tick_top()
-        ax.grid(False)
-        ax.spines[:].set_visible(False)
-    return figure
+        rows = None
+        if self._video is not None:
+            rows = {"pose": self._val.labels, "truth": self._val.frames, "prediction": self._video}
+        return training_record(self.history, rows, COLUMNS)

@@ -48,7 +48,10 @@ class LabWidget(anywidget.AnyWidget):
         raise NotImplementedError
 
     def to_html(self, path: str | Path, title: str | None = None) -> Path:
-        """Write one self-contained page that needs neither kernel nor network, and return its path."""
+        """Write one self-contained page that needs neither kernel nor network, and return its path.
+
+        It opens from ``file://``; folders are made.
+        """
         title = self.page_title if title is None else title
         return write_page(path, title, [f"<h1>{html.escape(title)}</h1>", self])
 
@@ -146,7 +149,7 @@ def _script_hash(script: str) -> str:
     return "'sha256-" + base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii") + "'"
 
 
-def page(title: str, parts: Sequence[str | anywidget.AnyWidget]) -> str:
+def render_page(title: str, parts: Sequence[str | anywidget.AnyWidget]) -> str:
     """One self-contained HTML page.
 
     Args:
@@ -206,8 +209,8 @@ def page(title: str, parts: Sequence[str | anywidget.AnyWidget]) -> str:
 
 
 def write_page(path: str | Path, title: str, parts: Sequence[str | anywidget.AnyWidget]) -> Path:
-    """Write ``page(title, parts)`` to ``path`` (folders are made) and return the path."""
+    """Write ``render_page(title, parts)`` to ``path`` (folders are made) and return the path."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page(title, parts), encoding="utf-8", newline="\n")
+    path.write_text(render_page(title, parts), encoding="utf-8", newline="\n")
     return path

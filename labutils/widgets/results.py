@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from labutils import show
 from labutils.config import LabConfig
 from labutils.images import Video
 from labutils.metrics import BASELINES
 from labutils.report import Report
-from labutils.show import figures as plotting
 from labutils.widgets.page import write_page
 from labutils.widgets.scrubber import Clip, FrameScrubber
 
@@ -41,7 +41,7 @@ def write_summary(
         for name, sequence, video in named
     ]  # fmt: skip
     trained = f"{history[-1]['seconds']:.0f} s, {history[-1]['step'] + 1} steps" if history else "not by this run"
-    parts = [
+    parts: list[str | FrameScrubber] = [
         "<h1>From poses to video</h1>",
         f"<p>Each video is predicted from its first frame and its poses alone. Data {html.escape(cfg.DR)}, "
         f"variant {cfg.variant}, training {trained}.</p>",
@@ -49,10 +49,10 @@ def write_summary(
         FrameScrubber(clips),
         _table(named),
         "<h2>Training</h2>",
-        _picture(plotting.loss_curves(history), "Loss, mean squared error, KL divergence and beta over training"),
-        _picture(plotting.tfr_and_loss(history), "Teacher-forcing ratio beside the loss"),
+        _picture(show.loss_curves(history), "Loss, mean squared error, KL divergence and beta over training"),
+        _picture(show.tfr_and_loss(history), "Teacher-forcing ratio beside the loss"),
         "<h2>Test</h2>",
-        _picture(plotting.psnr_bars(test_report), "PSNR of each test sequence beside the baselines"),
+        _picture(show.psnr_bars(test_report), "PSNR of each test sequence beside the baselines"),
     ]
     return write_page(path, "CVAE video prediction: results", parts)
 

@@ -11,17 +11,15 @@ when the kernel is gone.  Python can read and set every setting all the same::
 """
 
 import dataclasses
-import html
 import math
-from pathlib import Path
 from typing import Any
 
 import traitlets
 from matplotlib.figure import Figure
 
+from labutils import show
 from labutils.config import LabConfig
 from labutils.errors import LabError
-from labutils.show import figures as plotting
 from labutils.widgets import page
 
 KL = ("kl_anneal_type", "kl_anneal_cycle", "kl_anneal_ratio", "kl_anneal_shape", "kl_anneal_start", "kl_anneal_stop")
@@ -57,19 +55,20 @@ class ScheduleExplorer(page.LabWidget):
 
     _esm = page.module("schedule.js")
     _css = page.styles("schedule.css")
+    page_title = "Schedules of a training"
 
-    num_epoch = traitlets.Int(DEFAULTS["num_epoch"]).tag(sync=True)
     steps_per_epoch = traitlets.Int(84).tag(sync=True)
-    kl_anneal_type = traitlets.Unicode(DEFAULTS["kl_anneal_type"]).tag(sync=True)
-    kl_anneal_cycle = traitlets.Int(DEFAULTS["kl_anneal_cycle"]).tag(sync=True)
-    kl_anneal_ratio = traitlets.Float(DEFAULTS["kl_anneal_ratio"]).tag(sync=True)
-    kl_anneal_shape = traitlets.Unicode(DEFAULTS["kl_anneal_shape"]).tag(sync=True)
-    kl_anneal_start = traitlets.Float(DEFAULTS["kl_anneal_start"]).tag(sync=True)
-    kl_anneal_stop = traitlets.Float(DEFAULTS["kl_anneal_stop"]).tag(sync=True)
-    tfr = traitlets.Float(DEFAULTS["tfr"]).tag(sync=True)
-    tfr_sde = traitlets.Int(DEFAULTS["tfr_sde"]).tag(sync=True)
-    tfr_d_step = traitlets.Float(DEFAULTS["tfr_d_step"]).tag(sync=True)
-    tfr_floor = traitlets.Float(DEFAULTS["tfr_floor"]).tag(sync=True)
+    num_epoch = traitlets.Int().tag(sync=True)
+    kl_anneal_type = traitlets.Unicode().tag(sync=True)
+    kl_anneal_cycle = traitlets.Int().tag(sync=True)
+    kl_anneal_ratio = traitlets.Float().tag(sync=True)
+    kl_anneal_shape = traitlets.Unicode().tag(sync=True)
+    kl_anneal_start = traitlets.Float().tag(sync=True)
+    kl_anneal_stop = traitlets.Float().tag(sync=True)
+    tfr = traitlets.Float().tag(sync=True)
+    tfr_sde = traitlets.Int().tag(sync=True)
+    tfr_d_step = traitlets.Float().tag(sync=True)
+    tfr_floor = traitlets.Float().tag(sync=True)
 
     _defaults = traitlets.Dict(DEFAULTS).tag(sync=True)
     _floats = traitlets.List(FLOATS).tag(sync=True)
@@ -129,10 +128,6 @@ class ScheduleExplorer(page.LabWidget):
     def __repr__(self) -> str:
         return f"ScheduleExplorer of {self.line}"
 
-    def to_html(self, path: str | Path, title: str = "Schedules of a training") -> Path:
-        """Write one self-contained page that works without kernel and network; it opens from ``file://``."""
-        return page.write_page(path, title, [f"<h1>{html.escape(title)}</h1>", self])
-
     def figure(self) -> Figure:
-        """Both schedules as a still, see ``plotting.schedules``."""
-        return plotting.schedules(self.cfg, self.num_epoch * self.steps_per_epoch)
+        """Both schedules as a still, see ``show.schedules``."""
+        return show.schedules(self.cfg, self.num_epoch * self.steps_per_epoch)

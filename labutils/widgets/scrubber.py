@@ -23,17 +23,12 @@ import traitlets
 from matplotlib.figure import Figure
 
 from labutils.errors import LabError
-from labutils.show.figures import LabFigure
+from labutils.metrics import BASELINES, psnr
+from labutils.show import LabFigure
 from labutils.widgets import page
 
-CAP = 100.0  # dB of two identical frames, as in evaluation.psnr
 SCALES = (1, 2, 4, 8, 16)
 SPEEDS = (0.25, 0.5, 1, 2, 4)
-BASELINES = {  # names of evaluation.baselines -> how the legend says it
-    "copy_first": "copy of frame 1",
-    "copy_previous": "copy of the true last frame",
-    "mean_frame": "mean frame of training",
-}
 
 
 # ---------------------------------------------------------------------------------------------------- data
@@ -80,7 +75,8 @@ class Clip:
                 if name not in self.psnr:
                     self.psnr[name] = psnr(frames[1:], self.truth[1:])
             if "copy_first" not in self.baselines:
-                self.baselines = {"copy_first": psnr(self.truth[:1], self.truth[1:]), **self.baselines}
+                still = np.broadcast_to(self.truth[0], self.truth[1:].shape)
+                self.baselines = {"copy_first": psnr(still, self.truth[1:]), **self.baselines}
 
     def _frames(self, frames: Any, what: str) -> np.ndarray:
         frames = np.asarray(frames)
@@ -107,16 +103,6 @@ class Clip:
                 f"one value for each of the frames 2..{len(self.pose)}"
             )
         return values
-
-
-def psnr(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """PSNR in dB per frame of uint8 frames (..., H, W, 3); identical frames give ``CAP``.
-
-    The rule of ``evaluation.psnr`` (data range 1, MSE over all pixels and channels) without importing torch.
-    """
-    error = (prediction.astype(np.float64) - truth.astype(np.float64)) / 255.0  # (..., H, W, 3)
-    mse = np.mean(error**2, axis=(-3, -2, -1))
-    return np.minimum(-10.0 * np.log10(np.maximum(mse, 1e-30)), CAP)
 
 
 def encode(frames: np.ndarray) -> bytes:
@@ -185,10 +171,11 @@ def error_image(prediction: np.ndarray, truth: np.ndarray, scale: int = 4, signe
 
 def run_axis(names: Sequence[str]) -> tuple[str, list[str]]:
     """("epoch", names in order of their number) where all names are ``epoch <number>`` alike; else ("", names)."""
-    parts = [re.fullmatch(r"(.*?)[\s_=-]*(\d+(?:\.\d+)?)", name) for name in names]
-    if len(names) > 1 and all(parts) and len({p[1] for p in parts}) == 1 and parts[0][1]:
-        return parts[0][1], sorted(names, key=lambda name: float(re.search(r"[\d.]+$", name)[0]))
-    return "", list(names)
+    parts = [p for name in names if (p := re.fullmatch(r"(.*?)[\s_=-]*(\d+(?:\.\d+)?)", name))]
+    axes = {p[1] for p in parts}
+    if len(parts) < max(len(names), 2) or len(axes) > 1 or "" in axes:
+        return "", list(names)
+    return parts[0][1], [p[0] for p in sorted(parts, key=lambda p: float(p[2]))]
 
 
 # -------------------------------------------------------------------------------------------------- widget
@@ -216,6 +203,7 @@ class FrameScrubber(page.LabWidget):
 
     _esm = page.module("scrubber.js")
     _css = page.styles("scrubber.css")
+    page_title = "Frame scrubber"
 
     index = traitlets.Int(0).tag(sync=True)
     run = traitlets.Int(0).tag(sync=True)
@@ -231,8 +219,8 @@ class FrameScrubber(page.LabWidget):
     runs = traitlets.List(traitlets.Unicode()).tag(sync=True)
     sequences = traitlets.List(traitlets.Unicode()).tag(sync=True)
     _axis = traitlets.Unicode().tag(sync=True)
-    _clips = traitlets.List().tag(sync=True)
-    _colours = traitlets.List().tag(sync=True)
+    _clips = traitlets.List(traitlets.Dict()).tag(sync=True)
+    _colours = traitlets.List(traitlets.Bytes()).tag(sync=True)
 
     def __init__(self, sequences: Sequence[Clip], fps: float = 20.0, **traits: Any) -> None:
         self.clips = list(sequences)
@@ -298,21 +286,15 @@ class FrameScrubber(page.LabWidget):
         return cls(clips, **traits)
 
     # What arrives from anywhere is brought into range, as a slider would.
-    @traitlets.validate("index")
-    def _valid_index(self, proposal: Any) -> int:
-        return _clipped(proposal["value"], len(self.clips[_clipped(self.sequence, len(self.clips))].pose))
-
-    @traitlets.validate("sequence")
-    def _valid_sequence(self, proposal: Any) -> int:
-        return _clipped(proposal["value"], len(self.clips))
-
-    @traitlets.validate("run")
-    def _valid_run(self, proposal: Any) -> int:
-        return _clipped(proposal["value"], len(self.clips[0].predictions))
+    @traitlets.validate("index", "sequence", "run")
+    def _valid(self, proposal: Any) -> int:
+        here = self.clips[int(page.bounded(self.sequence, 0, len(self.clips) - 1))]
+        counts = {"index": len(here.pose), "sequence": len(self.clips), "run": len(here.predictions)}
+        return int(page.bounded(proposal["value"], 0, counts[proposal["trait"].name] - 1))
 
     @traitlets.observe("sequence")
     def _shorter_sequence(self, change: Any) -> None:
-        self.index = _clipped(self.index, len(self.clips[self.sequence].pose))
+        self.index = min(self.index, len(self.clips[self.sequence].pose) - 1)
 
     def __repr__(self) -> str:
         frames = len(self.clips[self.sequence].pose)
@@ -326,21 +308,14 @@ class FrameScrubber(page.LabWidget):
         """Bytes of the frames as they travel to the browser."""
         return sum(len(data) for clip in self._clips for data in (clip["pose"], clip["truth"], *clip["frames"]) if data)
 
-    def to_html(self, path: str | Path, title: str = "Frame scrubber", before: str = "", after: str = "") -> Path:
-        """Write one self-contained page that scrubs without kernel and network; it opens from ``file://``.
+    def to_html(self, path: str | Path, title: str | None = None, before: str = "", after: str = "") -> Path:
+        """Write one self-contained page that scrubs without kernel and network, and return its path.
 
-        Args:
-            path: the file to write; folders are made.
-            title: the page's title.
-            before, after: HTML above and below the widget, taken as it is; default: the title as a heading, nothing.
-
-        Returns:
-            The path.
+        ``before`` and ``after`` are HTML above and below the widget, taken as it is; default: the title, and nothing.
         """
-        import html
-
-        parts = [before or f"<h1>{html.escape(title)}</h1>", self, after]
-        return page.write_page(path, title, [part for part in parts if part != ""])
+        if not before and not after:
+            return super().to_html(path, title)
+        return page.write_page(path, self.page_title if title is None else title, [before, self, after])
 
     def figure(self, columns: int = 8, sequence: int | None = None, run: int | None = None) -> Figure:
         """A still of one run: ``columns`` evenly spaced frames as a strip, and the PSNR of every frame under it.
@@ -366,13 +341,10 @@ class FrameScrubber(page.LabWidget):
         return _figure(clip, name, min(columns, len(clip.pose)), self.scale, self.signed)
 
 
-def _clipped(value: int, count: int) -> int:
-    return min(max(int(value), 0), count - 1)
-
-
 def _packed(clip: Clip, runs: Sequence[str]) -> dict[str, Any]:
     """A clip as scrubber.js reads it; curves as float32, frames by ``encode``."""
     count, height, width, _ = clip.pose.shape
+    curves, baselines = clip.psnr or {}, clip.baselines or {}
 
     def curve(values: np.ndarray | None) -> bytes | None:
         return None if values is None else values.astype("<f4").tobytes()
@@ -384,10 +356,10 @@ def _packed(clip: Clip, runs: Sequence[str]) -> dict[str, Any]:
         "pose": encode(clip.pose),
         "truth": None if clip.truth is None else encode(clip.truth),
         "frames": [encode(clip.predictions[run]) for run in runs],
-        "psnr": [curve(clip.psnr.get(run)) for run in runs],
+        "psnr": [curve(curves.get(run)) for run in runs],
         "baselines": [
             {"name": name, "label": BASELINES.get(name, name), "psnr": curve(values)}
-            for name, values in clip.baselines.items()
+            for name, values in baselines.items()
         ],
     }
 
@@ -397,13 +369,15 @@ def _packed(clip: Clip, runs: Sequence[str]) -> dict[str, Any]:
 
 def _figure(clip: Clip, run: str, columns: int, scale: int, signed: bool) -> Figure:
     prediction, count = clip.predictions[run], len(clip.pose)
-    rows = {"pose": clip.pose, "truth": clip.truth, "prediction": prediction}
-    rows = {label: frames for label, frames in rows.items() if frames is not None}
+    rows = {"pose": clip.pose}
+    if clip.truth is not None:
+        rows["truth"] = clip.truth
+    rows["prediction"] = prediction
     shown = np.unique(np.rint(np.linspace(0, count - 1, columns)).astype(int))
     if clip.truth is not None:
         rows[f"error ×{scale}"] = np.empty_like(prediction)
         rows[f"error ×{scale}"][shown] = error_image(prediction[shown], clip.truth[shown], scale, signed)
-    curve = clip.psnr.get(run)
+    curve = (clip.psnr or {}).get(run)
 
     # Sizes in inches; the strip fills the width between the curve's axis labels and the right edge.
     total, left, right, gap = 10.0, 0.95, 0.1, 0.04
@@ -433,7 +407,7 @@ def _figure(clip: Clip, run: str, columns: int, scale: int, signed: bool) -> Fig
 
     axes = figure.add_axes((left / total, bottom / height, (total - left - right) / total, plot / height))
     frame = np.arange(2, count + 1)
-    if "copy_first" in clip.baselines:
+    if clip.baselines and "copy_first" in clip.baselines:
         axes.plot(frame, clip.baselines["copy_first"], "--", color="0.45", lw=1, label=BASELINES["copy_first"])
     axes.plot(frame, curve, color="#0072B2", lw=1.2, label=run)
     axes.axhline(curve.mean(), color="#0072B2", lw=0.8, ls=":", label="mean")
