@@ -126,7 +126,7 @@ class Core {
 
 // ── 2 Plots ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-const PLOT = { height: 176, left: 48, right: 10, top: 12, floor: 146 };
+const PLOT = { height: 176, left: 58, right: 10, top: 12, floor: 146 };
 
 /** Named axes, a legend, one cloud or some lines, and a mark at the current frame. */
 class Chart extends Plot {

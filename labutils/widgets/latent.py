@@ -84,7 +84,7 @@ class LatentExplorer(page.LabWidget):
 
     index = traitlets.Int(1).tag(sync=True)
     values = traitlets.List(traitlets.Float()).tag(sync=True)
-    draw = traitlets.Int(0).tag(sync=True)
+    draw = traitlets.Int(0, min=0).tag(sync=True)
     direction = traitlets.Int(0).tag(sync=True)
     gain = traitlets.Enum(GAINS, default_value=16).tag(sync=True)
     _about = traitlets.Dict().tag(sync=True)
@@ -153,10 +153,6 @@ class LatentExplorer(page.LabWidget):
     @traitlets.validate("direction")
     def _valid_direction(self, proposal: Any) -> int:
         return int(page.bounded(proposal["value"], 0, len(self.directions) - (self.light is None)))
-
-    @traitlets.validate("draw")
-    def _valid_draw(self, proposal: Any) -> int:
-        return max(int(proposal["value"]), 0)
 
     # -- the model
 
@@ -281,7 +277,7 @@ class LatentExplorer(page.LabWidget):
         if question.get("grid"):  # kept in the traits, so that other views and saved pages have it too
             self._grids = [*[g for g in self._grids if g["index"] != index][-7:], self._grid(index)]
             return {}, []
-        draw = max(int(question["draw"]), 0)
+        draw = int(question["draw"])
         values = np.clip(question["values"], -LIMIT, LIMIT)
         if question.get("fresh"):
             values = self._rest(draw)[0]
@@ -340,9 +336,8 @@ class LatentExplorer(page.LabWidget):
             axes.spines[:].set(color="0.8", linewidth=0.5)
         if self.light is not None and self.correlation is not None:
             best = int(self.correlation.argmax())
-            scatter, series = parts[1].subplots(
-                1, 2, width_ratios=[1, 2.2], gridspec_kw={"bottom": 0.24, "wspace": 0.28}
-            )
+            place = {"bottom": 0.24, "wspace": 0.28}
+            scatter, series = parts[1].subplots(1, 2, width_ratios=[1, 2.2], gridspec_kw=place)
             scatter.plot(self.scores[:, best], self.light, ".", color="#0072B2", ms=3)
             scatter.set(xlabel=f"direction {best + 1} (std)", ylabel="hidden factor")
             scatter.set_title(f"r = {self.correlation[best]:.2f}", fontsize=9)

@@ -14,8 +14,7 @@ from labutils.errors import LabError
 from labutils.show import LabFigure
 from labutils.widgets import page
 
-MU_LIMIT = 3.0  # |mu| that the sliders reach
-LOGVAR_LIMITS = (-6.0, 2.0)
+RANGES = {"mu": (-3.0, 3.0), "logvar": (-6.0, 2.0)}  # of the sliders
 DRAWS = (8, 32, 256)
 
 
@@ -48,7 +47,9 @@ class ReparameterizationExplorer(page.LabWidget):
     chosen = traitlets.Int(0).tag(sync=True)
     parameter = traitlets.Enum(("logvar", "sigma"), default_value="logvar").tag(sync=True)
     rate = traitlets.Float(0.5).tag(sync=True)
-    _about = traitlets.Dict({"mu": MU_LIMIT, "logvar": list(LOGVAR_LIMITS), "draws": list(DRAWS)}).tag(sync=True)
+    _about = traitlets.Dict({"mu": RANGES["mu"][1], "logvar": list(RANGES["logvar"]), "draws": list(DRAWS)}).tag(
+        sync=True
+    )
 
     def __init__(self, mu: float = 1.0, logvar: float = -1.0, draws: int = 32, seed: int = 0, **traits: Any) -> None:
         if draws < 2:
@@ -58,13 +59,9 @@ class ReparameterizationExplorer(page.LabWidget):
         traits.setdefault("chosen", int(np.argmin(np.abs(eps - 1.2))))
         super().__init__(mu=mu, logvar=logvar, eps=eps.tolist(), **traits)
 
-    @traitlets.validate("mu")
-    def _valid_mu(self, proposal: Any) -> float:
-        return page.bounded(proposal["value"], -MU_LIMIT, MU_LIMIT)
-
-    @traitlets.validate("logvar")
-    def _valid_logvar(self, proposal: Any) -> float:
-        return page.bounded(proposal["value"], *LOGVAR_LIMITS)
+    @traitlets.validate("mu", "logvar")
+    def _valid_number(self, proposal: Any) -> float:
+        return page.bounded(proposal["value"], *RANGES[proposal["trait"].name])
 
     @traitlets.validate("chosen")
     def _valid_chosen(self, proposal: Any) -> int:

@@ -1,6 +1,6 @@
 """PoseStudio: move the joints of the stick figure by hand, and the model paints the dancer.
 
-The figure is dragged in the browser.  Python draws the label with ``stage.draw_pose``, so that the model sees exactly
+The figure is dragged in the browser.  Python draws the label with ``dance.draw_pose``, so that the model sees exactly
 what it was trained on, and predicts the next frame from the last one::
 
     studio = PoseStudio(model, video)          # the last frame at first: frame 1 of the video
@@ -33,7 +33,7 @@ from labutils.model import ConditionalVAE, evaluating
 from labutils.show import frame_strip, write_gif
 from labutils.widgets import page
 
-RATE = 12.0  # poses recorded in a second
+RANGES = {"between": (1, 120), "fps": (1.0, 30.0)}
 LONGEST = 600  # poses in a dance
 OUTSIDE = 0.5  # joints may leave the picture by half of it; there, as in the data, nobody sees them
 PARENT = {child: parent for parent, child in LIMBS}  # of each joint but the neck, which is the root
@@ -140,7 +140,7 @@ class PoseStudio(page.LabWidget):
     keyframes = traitlets.List(traitlets.Dict()).tag(sync=True)
     between = traitlets.Int(12).tag(sync=True)
     source = traitlets.Enum(("recording", "keyframes"), default_value="recording").tag(sync=True)
-    fps = traitlets.Float(RATE).tag(sync=True)
+    fps = traitlets.Float(12.0).tag(sync=True)
     _take = traitlets.Bytes().tag(sync=True)
     _about = traitlets.Dict().tag(sync=True)
     _shown = traitlets.Dict().tag(sync=True)
@@ -157,9 +157,7 @@ class PoseStudio(page.LabWidget):
         self.height, self.width = model.cfg.frame_H, model.cfg.frame_W
         if first is None:
             if model.cfg.variant != "fast":
-                raise LabError(
-                    "PoseStudio: a model of variant course knows no background; give a first frame or a video"
-                )
+                raise LabError("PoseStudio: this model has learned no background; give a first frame or a video")
             first = to_uint8(model.Generator.get_parameter("background").sigmoid())
         self.first = frame = np.asarray(first.frames[0] if isinstance(first, Video) else first)
         size = (self.height, self.width, 3)
@@ -207,20 +205,9 @@ class PoseStudio(page.LabWidget):
             for key in proposal["value"]
         ]
 
-    @traitlets.validate("between")
-    def _valid_between(self, proposal: Any) -> int:
-        return int(page.bounded(proposal["value"], 1, 120))
-
-    @traitlets.validate("fps")
-    def _valid_fps(self, proposal: Any) -> float:
-        return page.bounded(proposal["value"], 1.0, 30.0)
-
-    @traitlets.validate("_take")
-    def _valid_take(self, proposal: Any) -> bytes:
-        data = bytes(proposal["value"])
-        if len(data) % (18 * 2 * 4):
-            raise LabError(f"a recording of {len(data)} bytes is no list of poses (18, 2) in float32")
-        return data[: LONGEST * 18 * 2 * 4]
+    @traitlets.validate("between", "fps")
+    def _valid_number(self, proposal: Any) -> float:
+        return page.bounded(proposal["value"], *RANGES[proposal["trait"].name])
 
     def _places(self, joints: Any) -> np.ndarray:
         """Joints as float64 (18, 2), within the picture and half a picture around it."""
@@ -257,7 +244,7 @@ class PoseStudio(page.LabWidget):
     def poses(self) -> np.ndarray:
         """The dance, (T, 18, 2) in pixels, NaN where a joint is hidden or outside; T is 0 before there is one."""
         if self.source == "recording":
-            take = np.frombuffer(self._take, "<f4").reshape(-1, 18, 2).astype(np.float64)
+            take = np.frombuffer(self._take, "<f4").reshape(-1, 18, 2)[:LONGEST].astype(np.float64)
             return np.stack([self._seen(pose, []) for pose in take]) if len(take) else take
         if not self.keyframes:
             return np.empty((0, 18, 2))
@@ -284,10 +271,8 @@ class PoseStudio(page.LabWidget):
             feed, latent: as the traits; default: these.
         """
         label = draw_pose(self.pose if pose is None else pose, self.height, self.width)
-        z = torch.zeros(1, *self.model.latent_shape)  # (1, N, h, w)
-        if (latent or self.latent) == "prior":
-            self._draws += 1
-            z = torch.randn(z.shape, generator=torch.Generator().manual_seed(self.seed + self._draws))
+        self._steps += 1
+        z = self._noise(1, latent or self.latent, self.seed + self._steps)
         last = to_float(self.first) if (feed or self.feed) == "first" else self._last
         with evaluating(self.model) as device:
             feature = self.model.label_transformation(to_float(label)[None].to(device))
@@ -298,7 +283,16 @@ class PoseStudio(page.LabWidget):
     def restart(self) -> None:
         """Make the given first frame the last one again."""
         self._last = to_float(self.first)
-        self._draws = 0
+        self._steps = 0
+
+    def _noise(self, count: int, latent: str, seed: int) -> Tensor:
+        """z for so many frames, (T, N, h, w)."""
+        shape = (count, *self.model.latent_shape)
+        return (
+            torch.zeros(shape)
+            if latent == "zero"
+            else torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+        )
 
     def predict(self) -> np.ndarray:
         """The whole dance as the model paints it, uint8 (T, H, W, 3): one step for each pose, from the first frame on.
@@ -316,9 +310,7 @@ class PoseStudio(page.LabWidget):
             raise LabError(f"there is no dance yet: {what}, or set studio.poses")
         labels = np.stack([draw_pose(pose, self.height, self.width) for pose in poses])  # (T, H, W, 3)
         P, x1 = to_float(labels), to_float(self.first)
-        z = torch.zeros(len(P), *self.model.latent_shape)  # (T, N, h, w)
-        if self.latent == "prior":  # the same draws every time
-            z = torch.randn(z.shape, generator=torch.Generator().manual_seed(self.seed))
+        z = self._noise(len(P), self.latent, self.seed)  # the same draws every time
         with evaluating(self.model) as device:
             if self.feed == "previous":
                 video = torch.cat([P[:1], P])[None]  # the model's frame 1 is the given one; its label is not used
@@ -335,7 +327,8 @@ class PoseStudio(page.LabWidget):
         """Write the dance as a GIF, prediction beside pose, and return its path.
 
         Args:
-            path: default: the ``gif`` of the studio.  scale: enlargement.
+            path: default: the ``gif`` of the studio.
+            scale: enlargement.
 
         Raises:
             LabError: there is no dance yet, or the file cannot be written.
@@ -393,9 +386,7 @@ def _joint_numbers(values: Any) -> list[int]:
     try:
         numbers = sorted({JOINT_NAMES.index(v) if isinstance(v, str) else int(v) for v in values})
     except (TypeError, ValueError) as error:
-        raise LabError(
-            f"hidden is {values!r}; give joints by number or by their name in labutils.dance.JOINT_NAMES"
-        ) from error
+        raise LabError(f"hidden is {values!r}; give joints by number or by name (dance.JOINT_NAMES)") from error
     if any(not 0 <= n < len(JOINT_NAMES) for n in numbers):
         raise LabError(f"hidden is {values!r}; joints are numbered from 0 to {len(JOINT_NAMES) - 1}")
     return numbers

@@ -179,7 +179,7 @@ def test_frames_draws_and_the_posterior(tab, element):
     posterior = tab.value("explorer.posterior_values().tolist()")
     assert until(lambda: tab.value("explorer.values") == pytest.approx(posterior))
     box = element.locator(".ll-series svg").bounding_box()
-    tab.page.mouse.click(box["x"] + 48 + (box["width"] - 58) * 9 / 29, box["y"] + 60)
+    tab.page.mouse.click(box["x"] + 58 + (box["width"] - 68) * 9 / 29, box["y"] + 60)
     assert until(lambda: tab.value("explorer.index") == 9)
     element.get_by_role("button", name="z = 0").click()
 
