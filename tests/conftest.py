@@ -1,4 +1,4 @@
-"""What all tests share: one thread, the smoke profile, and one small synthetic data set for the whole session."""
+"""What all tests share: one thread, the smoke profile, one small synthetic data set and one short training."""
 
 import os
 
@@ -10,19 +10,14 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture(scope="session")
-def project() -> Path:
-    """The folder that holds pyproject.toml."""
-    return ROOT
+# Flags of a training of a second or two.
+SMALL = ["--steps", "12", "--num_epoch", "4", "--batch_size", "1", "--width", "8", "--device", "cpu", "--quiet"]
 
 
 @pytest.fixture(scope="session")
 def dance(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set in the course's layout: 96 training and 30 validation frames, 2 test sequences of 30; read only."""
-    from labutils.dance.stage import make_data
+    from labutils.dance import make_data
 
     out = tmp_path_factory.mktemp("dance") / "data"
     make_data(out, train=96, val=30, test_sequences=2, test_frames=30, supersample=1, seed=7, progress=False)
@@ -31,12 +26,9 @@ def dance(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(dance: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What ``train`` writes after a few seconds on ``dance``: history.csv, last.ckpt, best.ckpt ...; read only."""
+    """What ``train`` writes after a few steps on ``dance``: history.csv, last.ckpt, best.ckpt ...; read only."""
     from labutils.__main__ import main
 
     save_root = tmp_path_factory.mktemp("trained")
-    assert main(["train", "--DR", str(dance), "--save_root", str(save_root), *SMALL]) == 0
+    assert main(["train", "--DR", str(dance), "--save_root", str(save_root), "--per_val", "2", *SMALL]) == 0
     return save_root
-
-
-SMALL = ["--minutes", "0.05", "--batch_size", "1", "--width", "16", "--val_vi_len", "30", "--device", "cpu", "--quiet"]
