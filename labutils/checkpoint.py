@@ -95,7 +95,8 @@ def write_history(path: str | Path, history: Sequence[Row]) -> None:
         LabError: the file cannot be written.
     """
     with atomic_file(path) as file:
-        lines = [",".join(COLUMNS), *(",".join(_cell(row[name]) for name in COLUMNS) for row in history)]
+        cells = [["" if row[name] is None else repr(row[name]) for name in COLUMNS] for row in history]
+        lines = [",".join(row) for row in [COLUMNS, *cells]]
         file.write(("\n".join(lines) + "\n").encode())
 
 
@@ -113,10 +114,6 @@ def read_history(path: str | Path) -> list[Row]:
             return [{name: _value(name, text) for name, text in row.items()} for row in reader]
     except (OSError, ValueError, TypeError) as error:
         raise LabError(f"{path} cannot be read as a history ({error})") from error
-
-
-def _cell(value: float | None) -> str:
-    return "" if value is None else repr(value)
 
 
 def _value(name: str, text: str) -> float | None:

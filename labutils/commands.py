@@ -89,7 +89,7 @@ def stats_arguments(parser: argparse.ArgumentParser) -> None:
     """compare data sets by their statistics"""
     parser.description = """
 Print what makes a data set easy or hard, one column for each --DR: the PSNR of copying the first frame, of copying
-the last frame and of the mean frame, and how much of the picture the person covers.
+the previous frame and of the mean frame, and how much of the picture the person covers.
 
 example:  python -m labutils stats --DR data/dance --DR data/course
 writes:   nothing"""
@@ -207,10 +207,10 @@ def validate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = """
 Predict the validation video in one autoregressive rollout: the first frame is given, every z is drawn from the prior,
 and each predicted frame is fed back. Prints mean PSNR and SSIM beside three baselines: copying the first frame, the
-mean training frame, and (unfair: it sees true frames) copying the last true frame.
+mean training frame, and (unfair: it sees true frames) copying the previous true frame.
 
 example:  python -m labutils validate --DR data/dance --ckpt_path ckpts/best.ckpt --save_root ckpts
-writes:   save_root/val/psnr.json, val/psnr.png (PSNR of each frame), val/prediction.gif (prediction | truth | pose)"""
+writes:   save_root/val/psnr.json, val/psnr.png (PSNR of each frame), val/prediction.gif (prediction | ground truth | pose)"""
     _flags(
         parser, "DR", "val_vi_len", "num_workers", "seed", "save_root", "ckpt_path", "device", "quiet",
         DR="data root (default: as in training)",

@@ -36,9 +36,7 @@ class LabConfig:
     )
     val_vi_len: int = _setting(630, "data", "frames of the validation video that are used", "[2, inf)")
     partial: float = _setting(1.0, "data", "part of the training frames to use, in (0, 1]", PART)
-    num_workers: int = _setting(
-        0, "data", "processes that decode or render images; 0 means one for each core", NOT_NEGATIVE
-    )
+    num_workers: int = _setting(0, "data", "processes that decode or render images; 0: one per core", NOT_NEGATIVE)
 
     # model
     variant: Literal["fast", "course"] = _setting("fast", "model", "the five modules: ours (fast) or the course's own")
@@ -52,15 +50,9 @@ class LabConfig:
     mode: Literal["replay", "clips"] = _setting(
         "replay", "training", "clips: the assignment's 16-frame rollouts; replay: steps from replayed predictions"
     )
-    num_epoch: int = _setting(
-        70, "training", "epochs: passes over the data; with --steps or --minutes, equal parts", POSITIVE
-    )
-    steps: int | None = _setting(
-        None, "training", "train for so many steps instead of num_epoch passes over the data", POSITIVE
-    )
-    minutes: float | None = _setting(
-        None, "training", "train for this long instead of num_epoch passes over the data", POSITIVE
-    )
+    num_epoch: int = _setting(70, "training", "passes over the data; with --steps or --minutes: equal parts", POSITIVE)
+    steps: int | None = _setting(None, "training", "train for so many steps instead of num_epoch epochs", POSITIVE)
+    minutes: float | None = _setting(None, "training", "train for this long instead of num_epoch epochs", POSITIVE)
     batch_size: int = _setting(
         2, "training", "clips in a step; replay: batch_size x (train_vi_len - 1) transitions", POSITIVE
     )
@@ -82,7 +74,9 @@ class LabConfig:
         "std of p(x | z): the weight of KL is beta * 2 sigma_x^2 / (3 H W); beta 1 is the ELBO",
         POSITIVE,
     )
-    feedback_grad: bool = _setting(False, "training", "clips mode: let gradients flow through the generated last frame")
+    feedback_grad: bool = _setting(
+        False, "training", "clips mode: let gradients flow through the generated previous frame"
+    )
     fast_train: bool = _setting(False, "training", "start with fewer data and a larger learning rate")
     fast_partial: float = _setting(0.4, "training", "fast_train: part of the training frames used at first", PART)
     fast_train_epoch: int = _setting(5, "training", "fast_train: number of epochs that are trained so", NOT_NEGATIVE)

@@ -81,8 +81,7 @@ def decode_images(paths: Sequence[Path], out: np.ndarray, workers: int, progress
 
     pool = ThreadPoolExecutor(workers or os.cpu_count() or 1)
     try:
-        bar = tqdm(total=len(paths), desc=progress, unit="image", disable=progress is None)
-        with bar:
+        with tqdm(total=len(paths), desc=progress, unit="image", disable=progress is None) as bar:
             for _ in pool.map(decode, range(len(paths)), chunksize=16):
                 bar.update()
     finally:

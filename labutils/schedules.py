@@ -71,7 +71,7 @@ class KLAnnealing:
 
 @dataclass(frozen=True)
 class TeacherForcing:
-    """The teacher-forcing ratio: the chance that the last TRUE frame is fed, not the last generated one.
+    """The teacher-forcing ratio: the chance that the previous TRUE frame is fed, not the generated one.
 
     ``start`` before epoch ``sde`` (counted from 0), then ``d_step`` less in each epoch, never below ``floor``:
     tfr(e) = max(floor, start - d_step * max(0, e - sde + 1)).  Scheduled sampling: Bengio et al. (NeurIPS 2015).

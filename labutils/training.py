@@ -151,10 +151,15 @@ class Trainer:
                 self.step()
                 elapsed, stop = self.ranks.agree(time.perf_counter() - began, self.stopping)
                 budget.seconds, self.stopping = elapsed, bool(stop)
-                if budget.step % LOG_EVERY == 0:
+                ended = budget.epoch != epoch and not budget.spent
+                if ended or budget.step % LOG_EVERY == 0:
                     self._read_losses()
-                if budget.epoch != epoch and not budget.spent:
-                    self._end_of_epoch(epoch)
+                if ended:
+                    self._emit("epoch")
+                    if (epoch + 1) % self.cfg.per_val == 0:
+                        self._validate()
+                    if (epoch + 1) % self.cfg.per_save == 0:
+                        self.save("last.ckpt")
                     epoch = budget.epoch
             self._read_losses()
             self._validate()
@@ -242,14 +247,6 @@ class Trainer:
         self.history += fresh
         self._emit("log")
 
-    def _end_of_epoch(self, epoch: int) -> None:
-        self._read_losses()
-        self._emit("epoch")
-        if (epoch + 1) % self.cfg.per_val == 0:
-            self._validate()
-        if (epoch + 1) % self.cfg.per_save == 0:
-            self.save("last.ckpt")
-
     def _validate(self) -> None:
         """Roll out the validation video from the prior; keep the best checkpoint.  The first rank does it."""
         if self.val is None or not self.ranks.first or not self.history:
@@ -289,8 +286,7 @@ class Trainer:
         load_weights(self.model, checkpoint.get("weights", checkpoint["state_dict"]), path)
         load_weights(self.averaged, checkpoint["state_dict"], path)
         if "config" in checkpoint:
-            same_optimizer = checkpoint["config"]["optim"] == self.cfg.optim
-            if same_optimizer:
+            if checkpoint["config"]["optim"] == self.cfg.optim:
                 for optimizer, state in zip(self.optimizers, checkpoint["optimizer"], strict=True):
                     optimizer.load_state_dict(state)
             self.budget.step, self.budget.seconds = checkpoint["step"], checkpoint["seconds"]

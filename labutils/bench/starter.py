@@ -57,7 +57,7 @@ def training_step(
 
     Args:
         frames, labels: (B, T, 3, H, W).
-        forced: feed the last TRUE frame throughout; else the generated one, from the second prediction on.
+        forced: feed the previous TRUE frame throughout; else the generated one, from the second prediction on.
         eps: standard normal noise of z, (B, T-1, N, h, w); drawn if it is not given.
 
     Returns:
