@@ -2,15 +2,31 @@
 
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
-from labutils.checks.core import EXERCISES, CheckFailed, Exercise
+from labutils.checks.core import (
+    EXERCISES,
+    CheckFailed,
+    Exercise,
+    NotDone,
+    agree,
+    call,
+    compare,
+    exercise,
+    fail,
+    require,
+    same,
+    show,
+    unpack,
+)  # fmt: skip
 
-__all__ = ["EXERCISES", "CheckFailed", "Exercise"]
+__all__ = [
+    "EXERCISES", "CheckFailed", "Exercise", "NotDone", "agree", "call", "compare", "exercise", "fail", "require",
+    "same", "show", "unpack",
+]  # fmt: skip
 
 for _file in sorted(Path(__file__).parent.glob("nb*.py")):
-    _module = import_module(f"{__name__}.{_file.stem}")
-    for _name, _value in vars(_module).items():
+    for _name, _value in vars(import_module(f"{__name__}.{_file.stem}")).items():
         if isinstance(_value, Exercise):
             if _name in globals():
                 raise ImportError(f"two checks are called {_name}")
@@ -18,5 +34,6 @@ for _file in sorted(Path(__file__).parent.glob("nb*.py")):
             __all__.append(_name)
 
 
-def __getattr__(name: str) -> Any:
-    raise AttributeError(f"there is no check {name!r}; there are {', '.join(sorted(set(__all__) - {'EXERCISES'}))}")
+def __getattr__(name: str) -> NoReturn:
+    known = sorted(key for key, value in globals().items() if isinstance(value, Exercise))
+    raise AttributeError(f"there is no check {name!r}; there are {', '.join(known)}")

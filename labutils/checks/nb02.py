@@ -1,17 +1,19 @@
 """Checks of notebook 02: convolutions counted, and the wiring of one prediction."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor
 
-from labutils.checks.core import call, compare, exercise, require
+from labutils.checks.core import Answer, agree, exercise, require
 from labutils.config import LabConfig
 from labutils.model import ConditionalVAE
+
+Layers = Sequence[tuple[int, int]]
 
 
 def _whole(low: int, high: int, g: torch.Generator) -> int:
@@ -19,111 +21,53 @@ def _whole(low: int, high: int, g: torch.Generator) -> int:
     return int(torch.randint(low, high + 1, (), generator=g))
 
 
-def _tuple(got: Any, length: int, form: str) -> Sequence[Any]:
-    """``got``, if it is a tuple or list of ``length`` things."""
-    found = f"{len(got)} values" if isinstance(got, (tuple, list)) else f"one {type(got).__name__}"
-    fits = isinstance(got, (tuple, list)) and len(got) == length
-    require(fits, f"{length} values, {form}", found, f"end with `return {form}`")
-    return got
+def _facts(
+    side: Answer = lambda n, k, s, p: (n + 2 * p - k) // s + 1,
+    parameters: Answer = lambda k, i, o, HW: k * k * i * o + o,
+    shape: Answer = lambda i, o, h, w: (o, h, w),
+) -> Answer:
+    """An answer to 2.1, with room for mistakes."""
+
+    def answer(k: int, i: int, o: int, s: int, p: int, H: int, W: int) -> Any:
+        return shape(i, o, side(H, k, s, p), side(W, k, s, p)), parameters(k, i, o, H * W)
+
+    return answer
 
 
-@exercise("2.1", "shape and parameters of a convolution")
+@exercise("2.1", "shape and parameters of a convolution", _facts(), {
+    "the output has c_out channels, not c_in": _facts(shape=lambda i, o, h, w: (i, h, w)),
+    "height and width are swapped": _facts(shape=lambda i, o, h, w: (o, w, h)),
+    "the number of places is one more than the steps between them: + 1 is missing":
+        _facts(lambda n, k, s, p: (n + 2 * p - k) // s),
+    "padding is on both sides: it counts twice": _facts(lambda n, k, s, p: (n + p - k) // s + 1),
+    "the padding is missing": _facts(lambda n, k, s, p: (n - k) // s + 1),
+    "the stride is missing": _facts(lambda n, k, s, p: n + 2 * p - k + 1),
+    "a step that does not fit any more is not taken: round down":
+        _facts(lambda n, k, s, p: math.ceil((n + 2 * p - k) / s) + 1),
+    "a step that does not fit any more is not taken: round down with //":
+        _facts(lambda n, k, s, p: (n + 2 * p - k) / s + 1),
+    "the biases are missing: one for each output channel": _facts(parameters=lambda k, i, o, HW: k * k * i * o),
+    "the bias belongs to the output channels, c_out": _facts(parameters=lambda k, i, o, HW: k * k * i * o + i),
+    "there is one bias for each output channel, not one in all":
+        _facts(parameters=lambda k, i, o, HW: k * k * i * o + 1),
+    "the kernel has k * k places": _facts(parameters=lambda k, i, o, HW: k * i * o + o),
+    "each output channel reads all input channels: times c_in": _facts(parameters=lambda k, i, o, HW: k * k * o + o),
+    "weights are shared by all places: the picture's size does not count":
+        _facts(parameters=lambda k, i, o, HW: k * k * i * o * HW + o),
+})  # fmt: skip
 def conv_facts(answer: Any, g: torch.Generator) -> None:
-    """(k, c_in, c_out, stride, padding, H, W) -> (c_out, H_out, W_out), parameters; against ``nn.Conv2d``."""
-    form = "(c_out, H_out, W_out), parameters"
+    """(k, c_in, c_out, stride, padding, H, W) -> (c_out, H_out, W_out), parameters."""
     cases = [(5, 4, 6, 2, 3, 21, 44), (3, 3, 16, 1, 1, 32, 64), (7, 3, 16, 1, 0, 38, 70), (1, 5, 2, 1, 0, 8, 16)]
     for _ in range(6):
         k, stride, H = 2 * _whole(0, 3, g) + 1, _whole(1, 3, g), _whole(9, 30, g)
         cases.append((k, _whole(1, 9, g), _whole(10, 20, g), stride, _whole(0, 3, g), H, H + _whole(3, 20, g)))
     for case in cases:
-        k, c_in, c_out, s, p, H, W = case
-        with torch.no_grad():
-            layer = nn.Conv2d(c_in, c_out, k, s, p)
-            expected = tuple(layer(torch.zeros(1, c_in, H, W)).shape[1:])
-        shape, parameters = _tuple(call(answer, *case), 2, form)
         given = "for k={}, c_in={}, c_out={}, stride={}, padding={}, H={}, W={}".format(*case)
-
-        def size(total: int, *, add: int = 1, up: bool = False) -> int:
-            return (math.ceil(total / s) if up else total // s) + add  # noqa: B023
-
-        compare(
-            f"output shape {given}",
-            shape,
-            expected,
-            {
-                "the output has c_out channels, not c_in": (c_in, *expected[1:]),
-                "height and width are swapped": (c_out, expected[2], expected[1]),
-                "the number of places is one more than the steps between them: + 1 is missing": (
-                    c_out, size(H + 2 * p - k, add=0), size(W + 2 * p - k, add=0),
-                ),
-                "padding is on both sides: it counts twice": (c_out, size(H + p - k), size(W + p - k)),
-                "the padding is missing": (c_out, size(H - k), size(W - k)),
-                "the stride is missing": (c_out, H + 2 * p - k + 1, W + 2 * p - k + 1),
-                "a step that does not fit any more is not taken: round down": (
-                    c_out, size(H + 2 * p - k, up=True), size(W + 2 * p - k, up=True),
-                ),
-                "a step that does not fit any more is not taken: round down with //": (
-                    c_out, (H + 2 * p - k) / s + 1, (W + 2 * p - k) / s + 1,
-                ),
-            },
-        )  # fmt: skip
-        compare(
-            f"parameters {given}",
-            parameters,
-            sum(q.numel() for q in layer.parameters()),
-            {
-                "the biases are missing: one for each output channel": k * k * c_in * c_out,
-                "the bias belongs to the output channels, c_out": k * k * c_in * c_out + c_in,
-                "there is one bias for each output channel, not one in all": k * k * c_in * c_out + 1,
-                "the kernel has k * k places": k * c_in * c_out + c_out,
-                "each output channel reads all input channels: times c_in": k * k * c_out + c_out,
-                "weights are shared by all places: the picture's size does not count": k * k * c_in * c_out * H * W
-                + c_out,
-            },
-            rtol=1e-9,
-            atol=0.5,
-        )
+        agree(given, answer, _facts(), *case, parts=("shape", "parameters"), rtol=1e-9, atol=0.1)
 
 
-@exercise("2.2", "receptive field of a stack")
-def receptive_field(answer: Any, g: torch.Generator) -> None:
-    """[(kernel, stride), ...] -> side in input pixels; against what one output of a real stack depends on."""
-    stacks = [[(3, 2), (5, 1), (7, 3), (3, 1)], [(3, 1)], [(3, 1)] * 10, [(7, 1), (3, 1), (3, 1)], [(3, 2), (5, 1)]]
-    stacks += [[(2 * _whole(0, 3, g) + 1, _whole(1, 3, g)) for _ in range(_whole(2, 4, g))] for _ in range(6)]
-    for layers in [*stacks, []]:
-        compare(
-            f"receptive field of {layers}",
-            call(answer, list(layers)),
-            _measured_field(layers),
-            {
-                "the input pixel itself is missing: start with r = 1": _field(layers, start=0),
-                "strides of EARLIER layers count: later layers step over several input pixels": _field(layers, "none"),
-                "a layer's own stride does not widen what it sees: use j before you change it": _field(layers, "own"),
-                "a kernel adds k - 1 pixels, not k": _field(layers, shrink=0),
-                "a kernel adds k - 1 pixels, not k: kernels overlap": sum(k for k, _ in layers),
-                "the first layer of the list is the first after the input: you walk backwards": _field(layers[::-1]),
-                "kernels do not multiply; each adds (k - 1) jumps": math.prod(k for k, _ in layers),
-                "jumps multiply, they do not add: j *= stride": _field(layers, "sum"),
-            },
-        )
-
-
-def _measured_field(layers: Sequence[tuple[int, int]]) -> int:
-    """Count the inputs that one output of a 1-D stack of all-ones kernels depends on."""
-    length = 1
-    for k, s in reversed(layers):
-        length = (length - 1) * s + k  # the shortest input that gives this output
-    x = torch.ones(1, 1, length + 8, dtype=torch.float64, requires_grad=True)
-    y = x
-    for k, s in layers:
-        y = nn.functional.conv1d(y, torch.ones(1, 1, k, dtype=torch.float64), stride=s)
-    (gradient,) = torch.autograd.grad(y[0, 0, 0], x)
-    seen = gradient[0, 0].nonzero()  # where a kernel is shorter than the stride before it, pixels between are skipped
-    return int(seen[-1] - seen[0] + 1)
-
-
-def _field(layers: Sequence[tuple[int, int]], jumps: str = "", start: int = 1, shrink: int = 1) -> int:
-    """The formula with a mistake in it: which jumps are used, the first value, what is taken off a kernel."""
+def _field(layers: Layers, jumps: str = "", start: int = 1, shrink: int = 1) -> int:
+    """An answer to 2.2, with room for mistakes: which jumps are used, the first value, what is taken off a kernel."""
     r, j = start, 1
     for k, s in layers:
         if jumps == "own":
@@ -136,75 +80,84 @@ def _field(layers: Sequence[tuple[int, int]], jumps: str = "", start: int = 1, s
     return r
 
 
-@exercise("2.3", "wire one prediction")
+@exercise("2.2", "receptive field of a stack", _field, {
+    "the input pixel itself is missing: start with r = 1": partial(_field, start=0),
+    "strides of EARLIER layers count: later layers step over several input pixels": partial(_field, jumps="none"),
+    "a layer's own stride does not widen what it sees: use j before you change it": partial(_field, jumps="own"),
+    "a kernel adds k - 1 pixels, not k": partial(_field, shrink=0),
+    "a kernel adds k - 1 pixels, not k: kernels overlap": lambda layers: sum(k for k, _ in layers),
+    "the first layer of the list is the first after the input: you walk backwards": lambda layers: _field(layers[::-1]),
+    "kernels do not multiply; each adds (k - 1) jumps": lambda layers: math.prod(k for k, _ in layers),
+    "jumps multiply, they do not add: j *= stride": partial(_field, jumps="sum"),
+})  # fmt: skip
+def receptive_field(answer: Any, g: torch.Generator) -> None:
+    """[(kernel, stride), ...] -> side in input pixels."""
+    stacks = [[(3, 2), (5, 1), (7, 3), (3, 1)], [(3, 1)], [(3, 1)] * 10, [(7, 1), (3, 1), (3, 1)], [(3, 2), (5, 1)]]
+    stacks += [[(2 * _whole(0, 3, g) + 1, _whole(1, 3, g)) for _ in range(_whole(2, 4, g))] for _ in range(6)]
+    for layers in [*stacks, []]:
+        agree(f"receptive field of {layers}", answer, _field, layers)
+
+
+def _wired(
+    current: int = 1, last: int = 0, swap: str = "", used: Answer = lambda z, mu, eps: z,
+    noise: Answer = lambda eps: eps, put: tuple[int, int] = (0, 0),
+) -> Answer:  # fmt: skip
+    """An answer to 2.3, with room for mistakes.
+
+    Args:
+        current, last: which image is taken for them.
+        swap: what gets its inputs in the wrong order, or from the wrong encoder.
+        put: the first of (prediction, mu, logvar, z) is overwritten by the second.
+    """
+
+    def answer(model: ConditionalVAE, x_prev: Tensor, x_t: Tensor, P_t: Tensor, eps: Tensor) -> list[Tensor]:
+        images, encoders = (x_prev, x_t, P_t), [model.frame_transformation, model.label_transformation]
+        frame, pose = encoders[swap == "encoders"], encoders[swap not in ("encoders", "pose")]
+        order = {True: slice(None, None, -1), False: slice(None)}
+        pair = [frame(images[current]), pose(P_t)][order[swap == "posterior"]]
+        z, mu, logvar = model.Gaussian_Predictor(*pair, noise(eps))
+        pair = [frame(images[last]), pose(P_t)][order[swap == "decoder"]]
+        values = [model.Generator(model.Decoder_Fusion(*pair, used(z, mu, eps))), mu, logvar, z]
+        values[put[0]] = values[put[1]]
+        return values[:3]
+
+    return answer
+
+
+WIRES = ("the prediction", "mu", "logvar", "z")
+
+
+@exercise("2.3", "wire one prediction", _wired(), {
+    "the posterior was fed with the last frame; it must see the CURRENT frame x_t": _wired(current=0),
+    "the decoder was fed with x_t, the frame it has to predict (a leak); it must see the LAST frame x_prev":
+        _wired(last=1),
+    "the two frames are swapped: x_t for the posterior, x_prev for the decoder": _wired(current=0, last=1),
+    "the encoders are swapped: frame_transformation reads frames, label_transformation the pose":
+        _wired(swap="encoders"),
+    "the pose has to pass label_transformation, not frame_transformation": _wired(swap="pose"),
+    "Gaussian_Predictor takes the frame's feature first, then the pose's": _wired(swap="posterior"),
+    "Decoder_Fusion takes the frame's feature first, then the pose's": _wired(swap="decoder"),
+    "the posterior was fed with the pose in place of the current frame": _wired(current=2),
+    "the decoder was fed with the pose in place of the last frame": _wired(last=2),
+    "the decoder was fed with mu; it takes z": _wired(used=lambda z, mu, eps: mu),
+    "the decoder was fed with eps; it takes z, which Gaussian_Predictor makes of eps":
+        _wired(used=lambda z, mu, eps: eps),
+    "the decoder was fed with zeros; it takes z": _wired(used=lambda z, mu, eps: 0 * z),
+    "z is drawn anew in every call: hand eps over to Gaussian_Predictor": _wired(noise=lambda eps: None),
+    **{
+        f"the order is (prediction, mu, logvar); this is {WIRES[wrong]}, not {WIRES[place]}": _wired(put=(place, wrong))
+        for place in range(3) for wrong in range(4) if wrong != place
+    },
+    "this is a training step: no torch.no_grad(), no detach()": torch.no_grad()(_wired()),
+})  # fmt: skip
 def predict_next(answer: Any, g: torch.Generator) -> None:
     """(model, x_prev, x_t, P_t, eps) -> prediction, mu, logvar; on a small real model with random weights."""
     model = _small_model(g)
     images = torch.rand(3, 2, 3, 16, 24, generator=g)  # x_prev, x_t, P_t: each (B, 3, H, W)
     eps = torch.randn(2, *model.latent_shape, generator=g)  # (B, N, h, w)
-
-    def wired(
-        current: int = 1, last: int = 0, swap: str = "", labels: Callable[[Tensor], Tensor] | None = None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Prediction, mu, logvar, z of a wiring: which image is the current and the last frame, what is swapped."""
-        rgb, pose = model.frame_transformation, labels or model.label_transformation
-        if swap == "encoders":
-            rgb, pose = pose, rgb
-        feature = pose(images[2])
-        pair = [rgb(images[current]), feature]
-        z, mu, logvar = model.Gaussian_Predictor(*(pair[::-1] if swap == "posterior" else pair), eps)
-        pair = [rgb(images[last]), feature]
-        used = {"mu": mu, "eps": eps, "zero": torch.zeros_like(z)}.get(swap, z)
-        fused = model.Decoder_Fusion(*(pair[::-1] if swap == "decoder" else pair), used)
-        return model.Generator(fused), mu, logvar, z
-
-    got = _tuple(call(answer, model, *images.clone(), eps.clone()), 3, "prediction, mu, logvar")
-    feature = model.label_transformation(images[2])
-    z, mu, logvar = model.posterior(images[1], feature, eps)  # the model's own path is the reference
-    expected = {"prediction": model.step(images[0], feature, z), "mu": mu, "logvar": logvar}
-    wrong = {
-        "the posterior was fed with the last frame; it must see the CURRENT frame x_t": wired(current=0),
-        "the decoder was fed with x_t, the frame it has to predict (a leak); it must see the LAST frame x_prev": wired(
-            last=1
-        ),
-        "the two frames are swapped: x_t for the posterior, x_prev for the decoder": wired(current=0, last=1),
-        "the encoders are swapped: frame_transformation reads frames, label_transformation the pose": wired(
-            swap="encoders"
-        ),
-        "the pose has to pass label_transformation, not frame_transformation": wired(labels=model.frame_transformation),
-        "Gaussian_Predictor takes the frame's feature first, then the pose's": wired(swap="posterior"),
-        "Decoder_Fusion takes the frame's feature first, then the pose's": wired(swap="decoder"),
-        "the posterior was fed with the pose in place of the current frame": wired(current=2),
-        "the decoder was fed with the pose in place of the last frame": wired(last=2),
-        "the decoder was fed with mu; it takes z": wired(swap="mu"),
-        "the decoder was fed with eps; it takes z, which Gaussian_Predictor makes of eps": wired(swap="eps"),
-        "the decoder was fed with zeros; it takes z": wired(swap="zero"),
-    }
-    order = {"the order is (prediction, mu, logvar); this is": [mu, logvar, z, expected["prediction"]]}
-    names = ("mu", "logvar", "z", "the prediction")
-    # The whole of a wiring is compared first: two mistakes may share a part.
-    if all(isinstance(v, Tensor) for v in got):
-        for hint, values in wrong.items():
-            if all(_alike(v, w) for v, w in zip(got, values[:3])):
-                for name, v in zip(expected, got):
-                    compare(name, v, expected[name], {hint: v.detach().clone()})
-    for k, (name, value) in enumerate(zip(expected, got)):
-        hints = {hint: values[k] for hint, values in wrong.items()}
-        for hint, others in order.items():
-            hints |= {f"{hint} {n}": other for n, other in zip(names, others)}
-        if name == "prediction" and isinstance(value, Tensor) and value.shape == expected[name].shape:
-            again = _tuple(call(answer, model, *images.clone(), eps.clone()), 3, "prediction, mu, logvar")
-            if not _alike(again[k], value):
-                hints["z is drawn anew in every call: hand eps over to Gaussian_Predictor"] = value.detach().clone()
-        compare(name, value, expected[name], hints)
-    require(
-        all(v.requires_grad for v in got), "results that gradients can pass", "results cut off from the graph",
-        "this is a training step: no torch.no_grad(), no detach()",
-    )  # fmt: skip
-
-
-def _alike(a: Any, b: Tensor) -> bool:
-    return isinstance(a, Tensor) and a.shape == b.shape and bool(torch.allclose(a, b, rtol=1e-4, atol=1e-5))
+    got = agree("", answer, _wired(), model, *images, eps, parts=("prediction", "mu", "logvar"))
+    attached = all(isinstance(v, Tensor) and v.requires_grad for v in got)
+    require(attached, "results that gradients can pass", "results cut off from the graph")
 
 
 def _small_model(g: torch.Generator) -> ConditionalVAE:
@@ -217,64 +170,58 @@ def _small_model(g: torch.Generator) -> ConditionalVAE:
     return model
 
 
-@exercise("2.4", "multiply-adds, and what half resolution saves")
+def _macs(k: int, channels: Sequence[int], places: float) -> float:
+    """Multiply-adds of a stack; its weights, for one place."""
+    return sum(k * k * a * b * places for a, b in pairwise(channels))
+
+
+def _costs(k: int, channels: Sequence[int], H: int, W: int) -> tuple[float, float]:
+    return _macs(k, channels, H * W), _macs(k, [4 * channels[0], *channels[1:]], H * W / 4)
+
+
+def _full(full: Answer) -> Answer:
+    """An answer to 2.4 that is right at half resolution."""
+    return lambda *stack: (full(*stack), _costs(*stack)[1])
+
+
+def _half(half: Answer) -> Answer:
+    """An answer to 2.4 that is right at full resolution."""
+    return lambda *stack: (_costs(*stack)[0], half(*stack))
+
+
+@exercise("2.4", "multiply-adds, and what half resolution saves", _costs, {
+    "a multiply-add is one here: FLOPs are twice as many": _full(lambda k, c, H, W: 2 * _macs(k, c, H * W)),
+    "the kernel has k * k places": _full(lambda k, c, H, W: _macs(k, c, H * W) / k),
+    "these are the weights alone; each is used once for every place, H * W": _full(lambda k, c, H, W: _macs(k, c, 1)),
+    "these are weights and biases; count multiply-adds: weights times places":
+        _full(lambda k, c, H, W: _macs(k, c, 1) + sum(c[1:])),
+    "the biases do not count": _full(lambda k, c, H, W: _macs(k, c, H * W) + sum(c[1:]) * H * W),
+    "H * W places, not H * H": _full(lambda k, c, H, W: _macs(k, c, H * H)),
+    "H * W places, not W * W": _full(lambda k, c, H, W: _macs(k, c, W * W)),
+    "padding keeps the size: the output has H * W places":
+        _full(lambda k, c, H, W: _macs(k, c, (H - k + 1) * (W - k + 1))),
+    "only the first layer is counted": _full(lambda k, c, H, W: _macs(k, c[:2], H * W)),
+    "only the last layer is counted": _full(lambda k, c, H, W: _macs(k, c[-2:], H * W)),
+    "the first layer is missing": _full(lambda k, c, H, W: _macs(k, c[1:], H * W)),
+    "the first layer reads 4 * channels[0] channels: pixel_unshuffle loses no pixel":
+        _half(lambda k, c, H, W: _macs(k, c, H * W / 4)),
+    "both sides are halved: a quarter of the places": _half(lambda k, c, H, W: 2 * _costs(k, c, H, W)[1]),
+    "both sides are halved: a quarter of the places, and 4 times the first layer's inputs":
+        _half(lambda k, c, H, W: _macs(k, c, H * W / 2)),
+    "only the FIRST layer reads 4 times as many channels; the others keep theirs":
+        _half(lambda k, c, H, W: _macs(k, c, H * W)),
+    "this is the saving, not the multiply-adds at half resolution":
+        _half(lambda k, c, H, W: _macs(k, c, H * W) / _costs(k, c, H, W)[1]),
+    "these are the multiply-adds saved, not those that remain":
+        _half(lambda k, c, H, W: _macs(k, c, H * W) - _costs(k, c, H, W)[1]),
+})  # fmt: skip
 def conv_cost(answer: Any, g: torch.Generator) -> None:
-    """(k, channels, H, W) -> multiply-adds at full and at half resolution; against torch's counter."""
-    cases = [(3, [3, 16], 32, 64), (3, [3, 16, 16, 16], 32, 64), (5, [4, 6, 10], 10, 14)]
+    """(k, channels, H, W) -> multiply-adds at full and at half resolution."""
+    cases = [(3, [3, 16], 32, 48), (3, [3, 16, 16, 16], 32, 64), (5, [4, 6, 10], 10, 14)]
     for _ in range(4):
         channels = [_whole(2, 7, g) for _ in range(_whole(2, 4, g))]
         H = 2 * _whole(3, 8, g)
         cases.append((2 * _whole(1, 2, g) + 1, channels, H, H + 2 * _whole(1, 8, g)))
     for k, channels, H, W in cases:
-        got = _tuple(call(answer, k, list(channels), H, W), 2, "full, half")
-        given = f"resolution, for k={k}, channels={channels}, H={H}, W={W}"
-        full, half = (_counted(k, channels, H, W, factor) for factor in (1, 2))
-        first = k * k * channels[0] * channels[1] * H * W  # the first layer, at either resolution
-        weights = [k * k * a * b for a, b in pairwise(channels)]
-        tolerance = dict(rtol=1e-9, atol=0.5)
-        compare(
-            f"multiply-adds at full {given}",
-            got[0],
-            full,
-            {
-                "a multiply-add is one here: FLOPs are twice as many": 2 * full,
-                "the kernel has k * k places": full // k,
-                "these are the weights alone; each is used once for every place, H * W": sum(weights),
-                "these are weights and biases; count multiply-adds: weights times places": sum(weights)
-                + sum(channels[1:]),
-                "the biases do not count": full + sum(channels[1:]) * H * W,
-                "H * W places, not H * H": full * H // W,
-                "H * W places, not W * W": full * W // H,
-                "padding keeps the size: the output has H * W places": sum(weights) * (H - k + 1) * (W - k + 1),
-                "only the first layer is counted": first,
-                "only the last layer is counted": weights[-1] * H * W,
-                "the first layer is missing": full - first,
-            },
-            **tolerance,
-        )
-        compare(
-            f"multiply-adds at half {given}",
-            got[1],
-            half,
-            {
-                "the first layer reads 4 * channels[0] channels: pixel_unshuffle loses no pixel": full // 4,
-                "both sides are halved: a quarter of the places": (full - first) // 2 + 2 * first,
-                "both sides are halved: a quarter of the places, and 4 times the first layer's inputs": full // 2,
-                "only the FIRST layer reads 4 times as many channels; the others keep theirs": sum(weights[1:])
-                * H * W + first,
-                "a multiply-add is one here: FLOPs are twice as many": 2 * half,
-                "this is the saving, not the multiply-adds at half resolution": full / half,
-                "these are the multiply-adds saved, not those that remain": full - half,
-            },
-            **tolerance,
-        )  # fmt: skip
-
-
-def _counted(k: int, channels: Sequence[int], H: int, W: int, factor: int) -> int:
-    """What torch's counter says of a real stack behind ``pixel_unshuffle(factor)``; it counts 2 for a multiply-add."""
-    read = [channels[0] * factor**2, *channels[1:]]
-    x = nn.functional.pixel_unshuffle(torch.zeros(1, channels[0], H, W), factor)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        for a, b in pairwise(read):
-            x = nn.functional.conv2d(x, torch.zeros(b, a, k, k), padding=k // 2)
-    return counter.get_total_flops() // 2
+        given = f"resolution: multiply-adds for k={k}, channels={channels}, H={H}, W={W}"
+        agree(given, answer, _costs, k, channels, H, W, parts=("full", "half"), rtol=1e-9, atol=0.5)

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributions import AffineTransform, Normal
 from torch.distributions import kl_divergence as kl_of_torch
 
-from labutils.checks.core import call, compare, exercise, fail, require, same
+from labutils.checks.core import Answer, agree, call, compare, exercise, fail, require, same
 
 SHAPES = ((4, 12), (2, 3, 5, 7))  # (B, N) and (B, N, h, w), h != w
 
@@ -18,175 +18,172 @@ def _posterior(shape: tuple[int, ...], g: torch.Generator) -> tuple[Tensor, Tens
     return torch.randn(shape, generator=g), torch.randn(shape, generator=g) - 0.7
 
 
-def _normal(mu: Tensor, logvar: Tensor) -> Normal:
-    return Normal(mu, logvar.exp().sqrt())
+def _sigma(logvar: Tensor) -> Tensor:
+    return torch.exp(logvar / 2)
 
 
-@exercise("3.1", "reparameterize")
+def _draw(mu: Tensor, logvar: Tensor, eps: Tensor) -> Tensor:
+    return AffineTransform(mu, _sigma(logvar))(eps)
+
+
+@exercise("3.1", "reparameterize", _draw, {
+    "exp(logvar) is the variance; sigma is its square root, exp(logvar / 2)": lambda m, v, e: m + v.exp() * e,
+    "logvar itself is not sigma: take exp(logvar / 2)": lambda m, v, e: m + v * e,
+    "logvar / 2 is log sigma: the exponential is missing": lambda m, v, e: m + v / 2 * e,
+    "exp(2 logvar): a square root halves the logarithm, it does not double it": lambda m, v, e: m + (2 * v).exp() * e,
+    "the sign in the exponent is wrong: this is 1 / sigma": lambda m, v, e: m + _sigma(-v) * e,
+    "eps is not used, so nothing is random": lambda m, v, e: m,
+    "mu is missing": lambda m, v, e: _sigma(v) * e,
+    "sigma is missing: every z has variance 1": lambda m, v, e: m + e,
+    "mu and sigma are swapped": lambda m, v, e: _sigma(v) + m * e,
+    "mu is multiplied by sigma too": lambda m, v, e: (m + e) * _sigma(v),
+    "the noise is drawn anew in every call; use the eps that is handed in":
+        lambda m, v, e: m + _sigma(v) * torch.randn_like(m),
+    "no detach(), no torch.no_grad(), no .data, no Normal(...).sample()": torch.no_grad()(_draw),
+    "mu was detached on the way: no detach(), no .data, no .item()": lambda m, v, e: _draw(m.detach(), v, e),
+    "logvar was detached on the way: no detach(), no .data, no .item()": lambda m, v, e: _draw(m, v.detach(), e),
+    "an operation in place (exp_, mul_, …) overwrote what the backward pass needs; use exp, *, +":
+        lambda m, v, e: v.div_(2).exp_().mul_(e).add_(m),
+})  # fmt: skip
 def reparameterize(answer: Any, g: torch.Generator) -> None:
     """(mu, logvar, eps) -> z; against an affine transform of torch.distributions, gradients included."""
     for shape in SHAPES:
-        mu, logvar = _posterior(shape, g)
+        given = [value.requires_grad_() for value in _posterior(shape, g)]
         eps = torch.randn(shape, generator=g)
-        sigma = logvar.exp().sqrt()
-        given = [mu.clone().requires_grad_(), logvar.clone().requires_grad_()]
-        got = call(answer, *(v.clone() for v in given), eps.clone())  # clones: the answer may work in place
-        mistakes = {
-            "exp(logvar) is the variance; sigma is its square root, exp(logvar / 2)": mu + sigma**2 * eps,
-            "logvar itself is not sigma: take exp(logvar / 2)": mu + logvar * eps,
-            "logvar / 2 is log sigma: the exponential is missing": mu + logvar / 2 * eps,
-            "exp(2 logvar): a square root halves the logarithm, it does not double it": mu + sigma**4 * eps,
-            "the sign in the exponent is wrong: this is 1 / sigma": mu + eps / sigma,
-            "eps is not used, so nothing is random": mu,
-            "mu is missing": sigma * eps,
-            "sigma is missing: every z has variance 1": mu + eps,
-            "mu and sigma are swapped": sigma + mu * eps,
-            "mu is multiplied by sigma too": (mu + eps) * sigma,
-        }
-        if isinstance(got, Tensor) and got.shape == mu.shape and not same(got, _alone(answer, mu, logvar, eps)):
-            mistakes["the noise is drawn anew in every call; use the eps that is handed in"] = got.detach().clone()
-        compare(f"z for mu of shape {tuple(shape)}", got, AffineTransform(mu, sigma)(eps), mistakes)
-        require(
-            got.requires_grad, "a z that gradients can pass", "a z cut off from the graph",
-            "no detach(), no torch.no_grad(), no .data, no Normal(...).sample()",
-        )  # fmt: skip
+        got, again = (call(answer, *(v.clone() for v in given), eps.clone()) for _ in range(2))
+        if isinstance(got, Tensor) and got.shape == shape:
+            fixed = same(got, again, equal_nan=True)
+            require(fixed, "the same z whenever eps is the same", "another z in the second call")
+        compare(f"z for mu of shape {shape}", got, _draw(*given, eps))
+        attached = isinstance(got, Tensor) and got.requires_grad
+        require(attached, "a z that gradients can pass", "a z cut off from the graph")
         for name, value in zip(("mu", "logvar"), given):
             try:
                 (gradient,) = torch.autograd.grad(got.sum(), value, retain_graph=True, allow_unused=True)
             except RuntimeError as error:
-                fail(
-                    f"a gradient of z by {name}", str(error).partition(":")[0],
-                    "an operation in place (exp_, mul_, …) overwrote what the backward pass needs; use exp, *, +",
-                )  # fmt: skip
-            require(
-                gradient is not None and gradient.any(), f"a gradient of z by {name}", "none",
-                f"{name} was detached on the way: no detach(), no .data, no .item()",
-            )  # fmt: skip
+                fail(f"a gradient of z by {name}", str(error).partition(":")[0])
+            require(gradient is not None and gradient.any(), f"a gradient of z by {name}", "none")
 
 
-def _alone(answer: Any, mu: Tensor, logvar: Tensor, eps: Tensor) -> Any:
-    return call(answer, mu.clone(), logvar.clone(), eps.clone())
+def _cost(mu: Tensor, logvar: Tensor) -> Tensor:
+    """KL(q || N(0, 1)) of each element."""
+    return kl_of_torch(Normal(mu, _sigma(logvar)), Normal(0.0, 1.0))
 
 
-@exercise("3.2", "the KL divergence")
+def _kl(each: Answer = _cost, over: Answer = lambda kl: kl.flatten(1).sum(1)) -> Answer:
+    """An answer to 3.2: the KL of each element, and how it is summed."""
+    return lambda mu, logvar: over(each(mu, logvar))
+
+
+@exercise("3.2", "the KL divergence", _kl(), {
+    "averaged over z; KL is a SUM over the dimensions of z": _kl(over=lambda kl: kl.flatten(1).mean(1)),
+    "summed over the batch too; keep one value for each item, (B,)": _kl(over=torch.sum),
+    "averaged over the batch; keep one value for each item, (B,)": _kl(over=lambda kl: kl.sum() / len(kl)),
+    "averaged over everything; sum over z, and keep one value for each item, (B,)": _kl(over=torch.mean),
+    "not summed at all; sum over everything but the batch": _cost,
+    "summed over the batch; sum over everything else": _kl(over=lambda kl: kl.sum(0)),
+    "only the last dimension is summed; flatten(1) reaches all": _kl(over=lambda kl: kl.sum(-1)),
+    "only dimension 1 is summed; z has more of them: flatten(1) reaches all": _kl(over=lambda kl: kl.sum(1)),
+    "the factor 1/2 is missing": _kl(lambda m, v: 2 * _cost(m, v)),
+    "the sign is wrong: KL is never negative": _kl(lambda m, v: -_cost(m, v)),
+    "this is KL(p || q); q comes first":
+        _kl(lambda m, v: kl_of_torch(Normal(torch.zeros_like(m), 1.0), Normal(m, _sigma(v)))),
+    "logvar is taken for log sigma": _kl(lambda m, v: _cost(m, 2 * v)),
+    "log sigma is taken for log sigma^2": _kl(lambda m, v: 0.5 * (m**2 + v.exp() - 1 - v / 2)),
+    "sigma is taken for sigma^2: exp(logvar), not exp(logvar / 2)": _kl(lambda m, v: 0.5 * (m**2 + _sigma(v) - 1 - v)),
+    "mu must be squared": _kl(lambda m, v: 0.5 * (m + v.exp() - 1 - v)),
+    "the term -1 is missing": _kl(lambda m, v: 0.5 * (m**2 + v.exp() - v)),
+    "the term log sigma^2 has the wrong sign": _kl(lambda m, v: 0.5 * (m**2 + v.exp() - 1 + v)),
+    "logvar is the logarithm already: no further log": _kl(lambda m, v: 0.5 * (m**2 + v.exp() - 1 - v.abs().log())),
+    "this is in bits; nats come from the natural logarithm": _kl(lambda m, v: _cost(m, v) / math.log(2)),
+})  # fmt: skip
 def kl_divergence(answer: Any, g: torch.Generator) -> None:
     """(mu, logvar) of shape (B, ...) -> (B,) nats; against torch.distributions."""
     for shape in (*SHAPES, (3, 2, 4)):
-        mu, logvar = _posterior(shape, g)
-        q, p, var = _normal(mu, logvar), Normal(0.0, 1.0), logvar.exp()
-
-        def summed(kl: Tensor) -> Tensor:  # (B, ...) -> (B,)
-            return kl.flatten(1).sum(1)
-
-        each = kl_of_torch(q, p)  # (B, ...)
-        expected = summed(each)
-        wrong = {  # element by element
-            "the factor 1/2 is missing": 2 * each,
-            "the sign is wrong: KL is never negative": -each,
-            "this is KL(p || q); q comes first": kl_of_torch(Normal(0.0, 1.0).expand(shape), q),
-            "logvar is taken for log sigma": 0.5 * (mu**2 + var**2 - 1 - 2 * logvar),
-            "log sigma is taken for log sigma^2": 0.5 * (mu**2 + var - 1 - logvar / 2),
-            "sigma is taken for sigma^2: exp(logvar), not exp(logvar / 2)": 0.5 * (mu**2 + var.sqrt() - 1 - logvar),
-            "mu must be squared": 0.5 * (mu + var - 1 - logvar),
-            "the term -1 is missing": 0.5 * (mu**2 + var - logvar),
-            "the term log sigma^2 has the wrong sign": 0.5 * (mu**2 + var - 1 + logvar),
-            "logvar is the logarithm already: no further log": 0.5 * (mu**2 + var - 1 - logvar.abs().log()),
-            "this is in bits; nats come from the natural logarithm": each / math.log(2),
-        }
-        mistakes = {
-            "averaged over z; KL is a SUM over the dimensions of z": each.flatten(1).mean(1),
-            "summed over the batch too; keep one value for each item, (B,)": each.sum(),
-            "averaged over the batch; keep one value for each item, (B,)": expected.mean(),
-            "averaged over everything; sum over z, and keep one value for each item, (B,)": each.mean(),
-            "not summed at all; sum over everything but the batch": each,
-            "summed over the batch; sum over everything else": each.sum(0),
-            "only the last dimension is summed; flatten(1) reaches all": each.sum(-1),
-            "only dimension 1 is summed; z has more of them: flatten(1) reaches all": each.sum(1),
-        } | {hint: summed(value) for hint, value in wrong.items()}
-        got = call(answer, mu.clone(), logvar.clone())
-        compare(f"KL for mu of shape {tuple(shape)}", got, expected, mistakes)
+        agree(f"KL for mu of shape {shape}", answer, _kl(), *_posterior(shape, g))
 
 
-@exercise("3.3", "KL by Monte Carlo")
+def _log_ratio(q: Normal, z: Tensor, z_of_q: Tensor | None = None) -> Tensor:
+    """log q - log p at z, of each element."""
+    return q.log_prob(z if z_of_q is None else z_of_q) - Normal(0.0, 1.0).log_prob(z)
+
+
+def _estimate(
+    each: Answer = lambda q, z, eps: _log_ratio(q, z), over: Answer = lambda ratio: ratio.sum(-1).mean(0),
+    scale: Answer = _sigma, spread: Answer = _sigma,
+) -> Answer:  # fmt: skip
+    """An answer to 3.3: of which function the average is taken, over what; sigma of q, and that of the draws."""
+    return lambda mu, logvar, eps: over(each(Normal(mu, scale(logvar)), mu + spread(logvar) * eps, eps))
+
+
+@exercise("3.3", "KL by Monte Carlo", _estimate(), {
+    "this is the closed form; the exercise asks for the average over the draws":
+        lambda mu, logvar, eps: _cost(mu, logvar).sum(-1),
+    "averaged over z; sum over the dimensions of z, average over the draws":
+        _estimate(over=lambda ratio: ratio.mean(-1).mean(0)),
+    "summed over the draws; average over them": _estimate(over=lambda ratio: ratio.sum(-1).sum(0)),
+    "summed over the draws, averaged over z: it is the other way round":
+        _estimate(over=lambda ratio: ratio.mean(-1).sum(0)),
+    "not averaged over the draws; .mean(0)": _estimate(over=lambda ratio: ratio.sum(-1)),
+    "not summed over z; .sum(-1)": _estimate(over=lambda ratio: ratio.mean(0)),
+    "averaged over the batch too; keep one value for each item, (B,)":
+        _estimate(over=lambda ratio: ratio.sum(-1).mean()),
+    "the batch is averaged and the draws are kept; dimension 0 holds the draws":
+        _estimate(over=lambda ratio: ratio.sum(-1).mean(1)),
+    "the sign is wrong: log q - log p": _estimate(lambda q, z, eps: -_log_ratio(q, z)),
+    "log p has to be evaluated at z, not at eps": _estimate(lambda q, z, eps: _log_ratio(q, eps, z)),
+    "log q has to be evaluated at z, not at eps": _estimate(lambda q, z, eps: _log_ratio(q, z, eps)),
+    "the draws come from the prior; draw z = mu + sigma eps from q": _estimate(lambda q, z, eps: _log_ratio(q, eps)),
+    "exp(logvar) is the variance; Normal wants sigma": _estimate(scale=torch.exp),
+    "exp(logvar) is the variance; both z and Normal want sigma": _estimate(scale=torch.exp, spread=torch.exp),
+    "exp(logvar) is the variance; z = mu + exp(logvar / 2) eps": _estimate(spread=torch.exp),
+    "log q lacks its -1/2 log sigma^2": _estimate(lambda q, z, eps: _log_ratio(q, z) + q.scale.log()),
+    "this is log q alone: subtract log p": _estimate(lambda q, z, eps: q.log_prob(z)),
+    "this is log p alone": _estimate(lambda q, z, eps: Normal(0.0, 1.0).log_prob(z)),
+    "densities are subtracted; take their logarithms":
+        _estimate(lambda q, z, eps: q.log_prob(z).exp() - Normal(0.0, 1.0).log_prob(z).exp()),
+})  # fmt: skip
 def kl_monte_carlo(answer: Any, g: torch.Generator) -> None:
     """(mu, logvar (B, N), eps (n, B, N)) -> (B,) nats; against log densities of torch.distributions."""
     for n, B, N in ((50, 4, 3), (7, 5, 12)):
         mu, logvar = _posterior((B, N), g)
         eps = torch.randn(n, B, N, generator=g)
-        q, p = _normal(mu, logvar), Normal(0.0, 1.0)
-        sigma = q.scale
-        z = mu + sigma * eps  # (n, B, N)
-        ratio = q.log_prob(z) - p.log_prob(z)  # (n, B, N)
-        variance = mu + logvar.exp() * eps  # draws with the variance in place of sigma
-        wide = Normal(mu, logvar.exp())
-        wrong = {  # element by element, (n, B, N)
-            "the sign is wrong: log q - log p": -ratio,
-            "log p has to be evaluated at z, not at eps": q.log_prob(z) - p.log_prob(eps),
-            "log q has to be evaluated at z, not at eps": q.log_prob(eps) - p.log_prob(z),
-            "the draws come from the prior; draw z = mu + sigma eps from q": q.log_prob(eps) - p.log_prob(eps),
-            "exp(logvar) is the variance; Normal wants sigma": wide.log_prob(z) - p.log_prob(z),
-            "exp(logvar) is the variance; both z and Normal want sigma": wide.log_prob(variance) - p.log_prob(variance),
-            "exp(logvar) is the variance; z = mu + exp(logvar / 2) eps": q.log_prob(variance) - p.log_prob(variance),
-            "log q lacks its -1/2 log sigma^2": ratio + logvar / 2,
-            "this is log q alone: subtract log p": q.log_prob(z),
-            "this is log p alone": p.log_prob(z),
-            "densities are subtracted; take their logarithms": q.log_prob(z).exp() - p.log_prob(z).exp(),
-        }
-        mistakes = {
-            "this is the closed form; the exercise asks for the average over the draws": kl_of_torch(q, p).sum(-1),
-            "averaged over z; sum over the dimensions of z, average over the draws": ratio.mean(-1).mean(0),
-            "summed over the draws; average over them": ratio.sum(-1).sum(0),
-            "summed over the draws, averaged over z: it is the other way round": ratio.mean(-1).sum(0),
-            "not averaged over the draws; .mean(0)": ratio.sum(-1),
-            "not summed over z; .sum(-1)": ratio.mean(0),
-            "averaged over the batch too; keep one value for each item, (B,)": ratio.sum(-1).mean(),
-            "the batch is averaged and the draws are kept; dimension 0 holds the draws": ratio.sum(-1).mean(1),
-        } | {hint: value.sum(-1).mean(0) for hint, value in wrong.items()}
-        got = call(answer, mu.clone(), logvar.clone(), eps.clone())
-        compare(f"estimate from {n} draws", got, ratio.sum(-1).mean(0), mistakes)
+        agree(f"estimate from {n} draws", answer, _estimate(), mu, logvar, eps)
 
 
-@exercise("3.4", "the gradient of z by hand")
+def _gradients(
+    by_mu: Answer = lambda m, v, e: torch.ones_like(m), by_logvar: Answer = lambda m, v, e: e * _sigma(v) / 2
+) -> Answer:
+    """An answer to 3.4, with room for mistakes."""
+    return lambda mu, logvar, eps: (by_mu(mu, logvar, eps), by_logvar(mu, logvar, eps))
+
+
+@exercise("3.4", "the gradient of z by hand", _gradients(), {
+    "right as a number; as a tensor of the shape of mu it is torch.ones_like(mu)": _gradients(lambda m, v, e: 1.0),
+    "z = mu + ...: the derivative by mu is 1, whatever mu is": _gradients(lambda m, v, e: m),
+    "mu does change z: by 1 for each unit": _gradients(lambda m, v, e: 0 * m),
+    "the order is (dz_dmu, dz_dlogvar)": lambda m, v, e: _gradients()(m, v, e)[::-1],
+    "this is z itself": _gradients(_draw),
+    "the factor 1/2 from the inner derivative of exp(logvar / 2) is missing":
+        _gradients(by_logvar=lambda m, v, e: e * _sigma(v)),
+    "this is the derivative by sigma; go on by the chain rule: d sigma / d logvar = sigma / 2":
+        _gradients(by_logvar=lambda m, v, e: e),
+    "eps is missing: sigma / 2 is the derivative of sigma, not of z":
+        _gradients(by_logvar=lambda m, v, e: _sigma(v) / 2),
+    "exp(logvar) is the variance; sigma = exp(logvar / 2) stands here":
+        _gradients(by_logvar=lambda m, v, e: e * v.exp() / 2),
+    "exp(logvar) is the variance, and the factor 1/2 is missing": _gradients(by_logvar=lambda m, v, e: e * v.exp()),
+    "this is the derivative by the variance; asked is that by its logarithm":
+        _gradients(by_logvar=lambda m, v, e: e / (2 * _sigma(v))),
+    "the exponential stays: exp(logvar / 2) differentiates to itself, times 1/2":
+        _gradients(by_logvar=lambda m, v, e: e / 2),
+    "this is the gradient of KL by logvar; asked is that of z": _gradients(by_logvar=lambda m, v, e: (v.exp() - 1) / 2),
+    "mu does not depend on logvar; its derivative is 0, not 1":
+        _gradients(by_logvar=lambda m, v, e: 1 + e * _sigma(v) / 2),
+    "mu does not depend on logvar: it drops out": _gradients(by_logvar=lambda m, v, e: m + e * _sigma(v) / 2),
+})  # fmt: skip
 def latent_gradients(answer: Any, g: torch.Generator) -> None:
-    """(mu, logvar, eps) -> (dz/dmu, dz/dlogvar), element by element; against autograd."""
+    """(mu, logvar, eps) -> (dz/dmu, dz/dlogvar), element by element."""
     for shape in SHAPES:
-        mu, logvar = (v.requires_grad_() for v in _posterior(shape, g))
-        eps = torch.randn(shape, generator=g)
-        z = AffineTransform(mu, logvar.exp().sqrt())(eps)
-        expected = torch.autograd.grad(z.sum(), (mu, logvar))  # each z depends on its own mu and logvar only
-        m, v = mu.detach(), logvar.detach()
-        sigma = v.exp().sqrt()
-        got = call(answer, m.clone(), v.clone(), eps.clone())
-        pair = isinstance(got, (tuple, list)) and len(got) == 2
-        form = "return dz_dmu, dz_dlogvar"
-        require(pair, "two tensors, (dz_dmu, dz_dlogvar)", type(got).__name__, f"end with `{form}`")
-        compare(
-            "dz/dmu",
-            got[0],
-            expected[0],
-            {
-                "right as a number; as a tensor of the shape of mu it is torch.ones_like(mu)": 1.0,
-                "z = mu + ...: the derivative by mu is 1, whatever mu is": m,
-                "mu does change z: by 1 for each unit": torch.zeros_like(m),
-                "the order is (dz_dmu, dz_dlogvar)": expected[1],
-                "this is the gradient of KL by mu; asked is that of z": m,
-                "this is z itself": z.detach(),
-            },
-        )
-        compare(
-            "dz/dlogvar",
-            got[1],
-            expected[1],
-            {
-                "the factor 1/2 from the inner derivative of exp(logvar / 2) is missing": eps * sigma,
-                "this is the derivative by sigma; go on by the chain rule: d sigma / d logvar = sigma / 2": eps,
-                "eps is missing: sigma / 2 is the derivative of sigma, not of z": sigma / 2,
-                "exp(logvar) is the variance; sigma = exp(logvar / 2) stands here": eps * v.exp() / 2,
-                "exp(logvar) is the variance, and the factor 1/2 is missing": eps * v.exp(),
-                "this is the derivative by the variance; asked is that by its logarithm": eps / (2 * sigma),
-                "the exponential stays: exp(logvar / 2) differentiates to itself, times 1/2": eps / 2,
-                "this is the gradient of KL by logvar; asked is that of z": 0.5 * (v.exp() - 1),
-                "mu does not depend on logvar; its derivative is 0, not 1": 1 + eps * sigma / 2,
-                "mu does not depend on logvar: it drops out": m + eps * sigma / 2,
-            },
-        )
+        given = *_posterior(shape, g), torch.randn(shape, generator=g)
+        agree(f"for mu of shape {shape}", answer, _gradients(), *given, parts=("dz_dmu", "dz_dlogvar"))

@@ -1,16 +1,46 @@
 """Checks of the exercises in notebook 07, validation."""
 
-import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from labutils.checks.core import call, compare, exercise, require, same
+from labutils.checks.core import Answer, agree, call, exercise, require, same
 
 
-@exercise("7.1", "the rollout from the prior")
+def _rolled(
+    fed: str = "own", P_at: int = 0, z_at: int = -1, each: Answer = lambda x: x.clamp(0, 1), given: int = 0,
+    stop: int | None = None, end: Answer = lambda frames: torch.stack(frames, dim=1),
+) -> Answer:  # fmt: skip
+    """An answer to 7.1, with room for mistakes: what is fed, which pose and latent belong to step t, what is kept."""
+
+    def answer(step: Answer, frames: Tensor, labels: Tensor, z: Tensor) -> Tensor:
+        video = [frames[:, 0]]
+        for t in range(1, labels.shape[1]):
+            last = {"own": video[-1], "first": frames[:, 0], "true": frames[:, t - 1], "current": frames[:, t]}[fed]
+            video.append(each(step(last, labels[:, t + P_at], z[:, (t + z_at) % z.shape[1]])))
+        return end(video[given:stop])
+
+    return answer
+
+
+@exercise("7.1", "the rollout from the prior", _rolled(), {
+    "the last TRUE frame is fed: a leak, there is none in a test": _rolled("true"),
+    "the true CURRENT frame is fed: a leak, it is the one to be predicted": _rolled("current"),
+    "x_1 is fed at every step; feed the frame that was predicted last": _rolled("first"),
+    "frame t needs the pose of frame t, labels[:, t]; this is labels[:, t - 1]": _rolled(P_at=-1),
+    "predictions leave [0, 1]: clamp each one before it is kept and fed back": _rolled(each=lambda x: x),
+    "each prediction must be clamped before it is fed back, not only at the end":
+        _rolled(each=lambda x: x, end=lambda frames: torch.stack(frames, dim=1).clamp(0, 1)),
+    "z[:, t - 1] belongs to labels[:, t]; this is z[:, t]": _rolled(z_at=0),
+    "the given frame x_1 is missing: it comes first in the video": _rolled(given=1),
+    "the last frame is missing: labels[:, 1] .. labels[:, T - 1] give T - 1 predictions": _rolled(stop=-1),
+    "stack the frames along dimension 1, (B, T, 3, H, W)": _rolled(end=torch.stack),
+    "it looks at frames that must be predicted; only frames[:, 0] may be used":
+        lambda step, frames, labels, z: _rolled()(step, frames, labels, z) + 0 * frames.mean(),
+})  # fmt: skip
 def rollout(answer: Any, g: torch.Generator) -> None:
     """answer(step, frames, labels, z) -> (B, T, 3, H, W); frames, labels (B, T, 3, H, W), z (B, T-1, N, h, w)."""
     B, T, H, W, N = 2, 6, 4, 6, 3
@@ -20,52 +50,43 @@ def rollout(answer: Any, g: torch.Generator) -> None:
     def step(last: Tensor, P: Tensor, z_t: Tensor) -> Tensor:
         return 0.7 * last + 0.6 * P.flip(-1) - 0.3 + 0.1 * z_t.sum(1, keepdim=True)  # leaves [0, 1] at places
 
-    def slow(
-        pose: int = 0, truth: bool = False, stale: bool = False, clamp: str = "all", fed: int = 0, first: int = 0,
-        noise: int = 0,
-    ) -> Tensor:  # fmt: skip
-        """Clip after clip, with room for mistakes."""
-        clips = []
-        for b in range(B):
-            x = frames[b : b + 1, first]
-            made = [frames[b : b + 1, 0]]
-            for t in range(1, T):
-                last = frames[b : b + 1, t - 1 + fed] if truth else frames[b : b + 1, 0] if stale else x
-                x = step(last, labels[b : b + 1, t + pose], z[b : b + 1, (t - 1 + noise) % (T - 1)])
-                if clamp == "all":
-                    x = x.clamp(0, 1)
-                made.append(x)
-            clip = torch.cat(made)
-            clips.append(clip.clamp(0, 1) if clamp == "end" else clip)
-        return torch.stack(clips)  # (B, T, 3, H, W)
-
-    expected = slow()
-    got = call(answer, step, frames.clone(), labels.clone(), z.clone())
-    compare(
-        "the video", got, expected,
-        {
-            "the last TRUE frame is fed: a leak, there is none in a test": slow(truth=True),
-            "the true CURRENT frame is fed: a leak, it is the one to be predicted": slow(truth=True, fed=1),
-            "x_1 is fed at every step; feed the frame that was predicted last": slow(stale=True),
-            "frame t needs the pose of frame t, labels[:, t]; this is labels[:, t - 1]": slow(pose=-1),
-            "predictions leave [0, 1]: clamp each one before it is kept and fed back": slow(clamp="none"),
-            "each prediction must be clamped before it is fed back, not only at the end": slow(clamp="end"),
-            "z[:, t - 1] belongs to labels[:, t]; this is z[:, t]": slow(noise=1),
-            "the given frame x_1 is missing: it comes first in the video": expected[:, 1:],
-            "the last frame is missing: labels[:, 1] .. labels[:, T - 1] give T - 1 predictions": expected[:, :-1],
-            "stack the frames along dimension 1, (B, T, 3, H, W)": expected.transpose(0, 1),
-        },
-    )  # fmt: skip
+    got = agree("the video", answer, _rolled(), step, frames, labels, z)
     hidden = frames.clone()
     hidden[:, 1:] = float("nan")
-    require(
-        same(call(answer, step, hidden, labels.clone(), z.clone()), expected),
-        "the same video where the true frames x_2 .. x_T are unknown", "another one",
-        "it looks at frames that must be predicted; only frames[:, 0] may be used",
-    )  # fmt: skip
+    alike = same(call(answer, step, hidden, labels.clone(), z.clone()), got)
+    require(alike, "the same video where the true frames x_2 .. x_T are unknown", "another one")
 
 
-@exercise("7.2", "the mean PSNR of a video")
+def _mean_psnr(
+    clip: bool = True, frames: slice = slice(1, None), mse: Answer = lambda mse: mse,
+    decibel: Answer = lambda mse: -10 * mse.log10(), mean: Answer = torch.mean,
+) -> Callable[[Tensor, Tensor], Tensor]:  # fmt: skip
+    """An answer to 7.2, with room for mistakes."""
+
+    def answer(prediction: Tensor, truth: Tensor) -> Tensor:
+        prediction = prediction.clamp(0, 1) if clip else prediction
+        return mean(decibel(mse((prediction - truth).square().mean(dim=(1, 2, 3))[frames])))
+
+    return answer
+
+
+@exercise("7.2", "the mean PSNR of a video", _mean_psnr(), {
+    "frame 1 is given: its MSE is 0 and its PSNR infinite; leave it out": _mean_psnr(frames=slice(None)),
+    "the dB of the mean MSE; take the dB of each frame, then the mean": _mean_psnr(mse=torch.mean),
+    "the prediction is not clipped to [0, 1] first": _mean_psnr(clip=False),
+    "not clipped, and the dB of the mean MSE": _mean_psnr(clip=False, mse=torch.mean),
+    "the data range is 1 here; this is the PSNR for a range of 255":
+        _mean_psnr(decibel=lambda mse: 10 * (255**2 / mse).log10()),
+    "frame 1 is given and must not count; its error of 0 is in the mean MSE":
+        _mean_psnr(frames=slice(None), mse=torch.mean),
+    "the sum is divided by T; only T - 1 frames were predicted": _mean_psnr(mean=lambda dB: dB.sum() / (len(dB) + 1)),
+    "log10, not the natural logarithm": _mean_psnr(decibel=lambda mse: -10 * mse.log()),
+    "PSNR is 10 log10 of the MSE, or 20 log10 of its root: this is half":
+        _mean_psnr(decibel=lambda mse: -5 * mse.log10()),
+    "PSNR is 10 log10 of the MSE; 20 belongs to its root": _mean_psnr(decibel=lambda mse: -20 * mse.log10()),
+    "one frame is missing: frames 2..T count": _mean_psnr(frames=slice(1, -1)),
+    "frame 2 is missing: frames 2..T count": _mean_psnr(frames=slice(2, None)),
+})  # fmt: skip
 def mean_psnr(answer: Any, g: torch.Generator) -> None:
     """answer(prediction, truth) -> dB, a number; both (T, 3, H, W), the given frame first."""
     T, H, W = 7, 4, 6
@@ -73,92 +94,52 @@ def mean_psnr(answer: Any, g: torch.Generator) -> None:
     spread = torch.linspace(0.05, 0.6, T)[torch.randperm(T, generator=g)][:, None, None, None]
     prediction = truth + spread * torch.randn(truth.shape, generator=g)
     prediction[0] = truth[0]  # the frame that is given
-
-    def decibel(mse: Any) -> np.ndarray:
-        return -10 * np.log10(np.maximum(mse, 1e-300))
-
-    def error(pred: Tensor) -> np.ndarray:
-        return ((pred - truth) ** 2).numpy().astype(np.float64).mean(axis=(1, 2, 3))[1:]  # (T-1,)
-
-    mse, raw = error(prediction.clamp(0, 1)), error(prediction)
-    dB = decibel(mse)
-    got = call(answer, prediction.clone(), truth.clone())
-    if isinstance(got, (float, Tensor)) and not math.isnan(float(got)):
-        require(
-            float(got) < 90,
-            f"{dB.mean():.4f}",
-            got,
-            "frame 1 is given: its MSE is 0 and its PSNR infinite; leave it out",
-        )
-    compare(
-        "the mean PSNR in dB", got, dB.mean(),
-        {
-            "the dB of the mean MSE; take the dB of each frame, then the mean": decibel(mse.mean()),
-            "the prediction is not clipped to [0, 1] first": decibel(raw).mean(),
-            "not clipped, and the dB of the mean MSE": decibel(raw.mean()),
-            "the data range is 1 here; this is the PSNR for a range of 255": dB.mean() + 20 * math.log10(255),
-            "frame 1 is given and must not count; its error of 0 is in the mean MSE": decibel(mse.sum() / T),
-            "the sum is divided by T; only T - 1 frames were predicted": dB.sum() / T,
-            "log10, not the natural logarithm": dB.mean() * math.log(10),
-            "PSNR is 10 log10 of the MSE, or 20 log10 of its root: this is half": dB.mean() / 2,
-            "PSNR is 10 log10 of the MSE; 20 belongs to its root": dB.mean() * 2,
-            "one frame is missing: frames 2..T count": dB[:-1].mean(),
-            "frame 2 is missing: frames 2..T count": dB[1:].mean(),
-        },
-    )  # fmt: skip
+    agree("the mean PSNR in dB", answer, _mean_psnr(), prediction, truth)
 
 
-@exercise("7.3", "float to uint8 without wrapping")
+def _bytes(x: Tensor, scale: int = 255) -> Tensor:
+    return (scale * x.clamp(0, 1)).round().clamp(0, 255).byte()
+
+
+@exercise("7.3", "float to uint8 without wrapping", _bytes, {
+    "values outside [0, 1] wrap around (256 becomes 0, -1 becomes 255): clip first":
+        lambda x: (255 * x).round().long() % 256,
+    "clip before the conversion: values outside [0, 1] wrap": lambda x: (255 * x).long() % 256,
+    "the fraction is cut off: a shift of half a gray level; round to nearest": lambda x: 255 * x.clamp(0, 1) // 1,
+    "times 255, not 256": lambda x: _bytes(x, 256),
+    "times 255 and rounded, not times 256 and cut off": lambda x: (256 * x.clamp(0, 1) // 1).clamp(0, 255),
+    "the values are still in [0, 1]: times 255": lambda x: x.clamp(0, 1),
+    "0 or 1 only: multiply before you round": lambda x: x.clamp(0, 1).round(),
+    "not rounded and not yet uint8": lambda x: 255 * x.clamp(0, 1),
+    "convert at the end: .byte()": lambda x: _bytes(x).float(),
+})  # fmt: skip
 def to_bytes(answer: Any, g: torch.Generator) -> None:
     """answer(x float, any shape) -> uint8 of the same shape."""
     x = torch.rand(2, 3, 4, 6, generator=g) * 1.6 - 0.3
     x[0, 0, 0] = torch.tensor([0.0, 1.0, 1.004, -0.004, 254.6 / 255, 0.9999])  # ends of the range, and just outside
-    got = call(answer, x.clone())
-    scaled = (255 * x).double().numpy()
-    expected = np.rint(scaled.clip(0, 255))
-    inside = x.double().clamp(0, 1).numpy()
-    compare(
-        "the values", got, expected,
-        {
-            "values outside [0, 1] wrap around (256 becomes 0, -1 becomes 255): clip first": np.rint(scaled) % 256,
-            "clip before the conversion: values outside [0, 1] wrap": scaled.astype(np.int64) % 256,
-            "the fraction is cut off: a shift of half a gray level; round to nearest": np.floor(scaled.clip(0, 255)),
-            "times 255, not 256": np.rint(256 * inside).clip(0, 255),
-            "times 255 and rounded, not times 256 and cut off": np.floor(256 * inside).clip(0, 255),
-            "the values are still in [0, 1]: times 255": inside,
-            "0 or 1 only: multiply before you round": np.rint(inside),
-            "not rounded and not yet uint8": scaled.clip(0, 255),
-        },
-        atol=1e-3,
-    )  # fmt: skip
+    got = agree("the values", answer, _bytes, x, atol=1e-3)
     kind = str(getattr(got, "dtype", type(got).__name__))
-    require(kind.endswith("uint8") and "quint8" not in kind, "dtype uint8", kind, "convert at the end: .byte()")
+    require(kind.endswith("uint8") and "quint8" not in kind, "dtype uint8", kind)
 
 
-@exercise("7.4", "the worst frame")
+def _frame(psnr: np.ndarray, lowest: Answer = np.argmin, first: int = 1, shift: int = 0) -> tuple[int, float]:
+    k = int(lowest(psnr))
+    return k + first, float(psnr[k + shift])
+
+
+@exercise("7.4", "the worst frame", _frame, {
+    "the curve starts at frame 2: entry k belongs to frame k + 1 of the video, x_1 being frame 0":
+        lambda psnr: _frame(psnr, first=0),
+    "counted from 1; here x_1 is frame 0": lambda psnr: _frame(psnr, first=2),
+    "that is the best frame: a low PSNR is a bad one": lambda psnr: _frame(psnr, np.argmax),
+    "that is the best frame, and the curve starts at frame 2": lambda psnr: _frame(psnr, np.argmax, first=0),
+    "the index is right; its PSNR is entry index - 1 of the curve": lambda psnr: _frame(psnr, shift=1),
+    "return the index first, then the PSNR": lambda psnr: _frame(psnr)[::-1],
+})  # fmt: skip
 def worst_frame(answer: Any, g: torch.Generator) -> None:
     """answer(psnr (T-1,) of frames 2..T) -> (index in the video, x_1 being 0; PSNR in dB)."""
     T = 40
     psnr = (20 + 15 * torch.rand(T - 1, generator=g, dtype=torch.float64)).numpy()
     low = int(torch.randint(3, T - 4, (), generator=g))
     psnr[low], psnr[(low + 11) % (T - 4)] = 11.5, 44.5
-    result = call(answer, psnr.copy())
-    require(
-        isinstance(result, (tuple, list)) and len(result) == 2, "two values (index, psnr)", result,
-        "return the index and the PSNR, in this order",
-    )  # fmt: skip
-    index, value = (float(v) for v in result)
-    best = int(psnr.argmax())
-    compare(
-        "index and PSNR", [index, value], [low + 1, psnr[low]],
-        {
-            "the curve starts at frame 2: entry k belongs to frame k + 1 of the video, x_1 being frame 0": [
-                low, psnr[low],
-            ],
-            "counted from 1; here x_1 is frame 0": [low + 2, psnr[low]],
-            "that is the best frame: a low PSNR is a bad one": [best + 1, psnr[best]],
-            "that is the best frame, and the curve starts at frame 2": [best, psnr[best]],
-            "the index is right; its PSNR is entry index - 1 of the curve": [low + 1, psnr[low + 1]],
-            "return the index first, then the PSNR": [psnr[low], low + 1],
-        },
-    )  # fmt: skip
+    agree("of the worst frame", answer, _frame, psnr, parts=("index", "PSNR"))

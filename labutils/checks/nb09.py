@@ -1,91 +1,109 @@
 """Exercises of notebook 09: the submission, the grade, the average, the archive."""
 
 import math
-import statistics
-from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from labutils.checks.core import call, compare, exercise, fail, require, show
+from labutils.checks.core import Answer, agree, call, compare, exercise, require
 
-LIMITS = ((25, 100), (24, 90), (23, 80), (22, 70), (21, 60), (20, 50))  # the assignment's table: dB, per cent
+# ------------------------------------------------------------------------------------------------ row and grade
 
 
-@exercise("9.3", "a frame as a row of the submission")
+def _rows(x: Tensor, order: tuple[int, ...] = (0, 1, 2), scale: int = 255, whole: Answer = torch.round) -> Tensor:
+    return whole(scale * x.clamp(0, 1)).int().permute(order).flatten()
+
+
+def _in_place(x: Tensor) -> Tensor:
+    return _rows(x.clamp_(0, 1))
+
+
+@exercise("9.3", "a frame as a row of the submission", _rows, {
+    "work on a copy: the frame was changed": _in_place,
+    "channel first: all red values, then all green, then all blue": lambda x: _rows(x, (1, 2, 0)),
+    "rows before columns: height and width are swapped": lambda x: _rows(x, (0, 2, 1)),
+    "int() cuts off the fraction; round to the nearest first": lambda x: _rows(x, whole=torch.floor),
+    "clip to [0, 1] before the numbers are scaled": lambda x: (255 * x).round().flatten(),
+    "values outside [0, 1] wrap around in uint8: clip first": lambda x: (255 * x).round().flatten() % 256,
+    "clip and cut off: round to the nearest, and clip before scaling": lambda x: (255 * x).trunc().flatten(),
+    "the largest value is 255, not 256": lambda x: _rows(x, scale=256),
+    "the row is still in [0, 1]; scale by 255": lambda x: x.clamp(0, 1).flatten(),
+    "the values are right, but they are written as '12.0'; make them int": lambda x: _rows(x).float(),
+})  # fmt: skip
 def submission_row(answer: Any, g: torch.Generator) -> None:
     """frame float (3, H, W), not bounded -> int (3 H W,), channel first."""
     for H, W in ((4, 6), (3, 8)):
         frame = 0.5 + 0.6 * torch.randn(3, H, W, generator=g)  # some of it below 0 and above 1
         given = frame.clone()
         got = call(answer, given)
-        require(torch.equal(given, frame), "the frame as it was", show(given), "work on a copy: the frame was changed")
-        got = got.detach().cpu().numpy() if isinstance(got, torch.Tensor) else np.asarray(got)
-        places = [(c, y, x) for c in range(3) for y in range(H) for x in range(W)]
-        expected = np.array([round(255 * min(max(frame[p].item(), 0.0), 1.0)) for p in places])
-        clipped = frame.clamp(0, 1)
-        order = {
-            "channel first: all red values, then all green, then all blue": (1, 2, 0),
-            "rows before columns: height and width are swapped": (0, 2, 1),
-        }
-        mistakes: dict[str, Any] = {
-            hint: np.rint(255 * clipped.permute(axes).numpy()).ravel() for hint, axes in order.items()
-        }
-        mistakes |= {
-            "int() cuts off the fraction; round to the nearest first": np.floor(255 * clipped.numpy()).ravel(),
-            "clip to [0, 1] before the numbers are scaled": np.rint(255 * frame.numpy()).ravel(),
-            "values outside [0, 1] wrap around in uint8: clip first": np.rint(255 * frame.numpy()).ravel() % 256,
-            "clip and cut off: round to the nearest, and clip before scaling": np.trunc(255 * frame.numpy()).ravel(),
-            "the largest value is 255, not 256": np.rint(256 * clipped.numpy()).ravel(),
-            "the row is still in [0, 1]; scale by 255": clipped.numpy().ravel(),
-        }
-        compare(f"the row of a 3x{H}x{W} frame", got, expected, mistakes)
-        hint = "the values are right, but they are written as '12.0'; make them int"
-        require(got.dtype.kind in "iu", "whole numbers (int)", str(got.dtype), hint)
+        require(torch.equal(given, frame), "the frame as it was", given)
+        got = got.detach().cpu().numpy() if isinstance(got, Tensor) else np.asarray(got)
+        compare(f"the row of a 3x{H}x{W} frame", got, _rows(frame))
+        require(got.dtype.kind in "iu", "whole numbers (int)", str(got.dtype))
 
 
-def _grade(average: float, limits: Sequence[tuple[float, int]] = LIMITS) -> int:
-    return max([percent for limit, percent in limits if average >= limit], default=0)
+LIMITS = ((25, 100), (24, 90), (23, 80), (22, 70), (21, 60), (20, 50))  # the assignment's table: dB, per cent
 
 
-@exercise("9.2", "the grade of an average")
+def _grade(average: float) -> float:
+    return max([percent for limit, percent in LIMITS if average >= limit], default=0)
+
+
+@exercise("9.2", "the grade of an average", _grade, {
+    "return per cent as a number, 90 and not '90 %'": lambda v: f"{_grade(v)} %",
+    "24.00 dB earns 90 %: 'at least', so >= and not >": lambda v: _grade(math.nextafter(v, 0)),
+    "the average is not rounded: 24.999 dB are not 25": lambda v: _grade(round(v)),
+    "the grade goes in steps; there is nothing between them":
+        lambda v: 100 - 10 * (25 - v) if 20 <= v < 25 else _grade(v),
+    "below 20 dB it is 0 %": lambda v: max(_grade(v), 50),
+    "below 20 dB it is 0 % at once; the steps do not go on": lambda v: min(100, max(0, 100 - 10 * math.ceil(25 - v))),
+    "per cent, not a fraction: 100 and not 1.0": lambda v: _grade(v) / 100,
+    "100 % begins at 25 dB; the table is one step too high": lambda v: _grade(v - 1),
+})  # fmt: skip
 def grade(answer: Any, g: torch.Generator) -> None:
     """average in dB -> per cent of the points for prediction quality."""
-    borders = [25.0, 24.0, 23.0, 22.0, 21.0, 20.0]
-    values = borders + [24.999, 19.999, 24.5, 12.0, 40.0] + (20 + 5 * torch.rand(6, generator=g)).tolist()
+    borders = [25.0, 24.0, 23.0, 22.0, 21.0, 20.0]  # last: at them two mistakes may look alike
+    values = [24.5, 24.999, 19.999, 12.0, 40.0, *(20 + 5 * torch.rand(6, generator=g)).tolist(), *borders]
     got = [call(answer, value) for value in values]
-    if not all(isinstance(v, (int, float, np.number)) and not isinstance(v, bool) for v in got):
-        fail("a number for each average", str(got)[:60], "return per cent as a number, 90 and not '90 %'")
-
-    def table(rule: Callable[[float], float]) -> list[float]:
-        return [rule(value) for value in values]
-
-    mistakes = {
-        "24.00 dB earns 90 %: 'at least', so >= and not >": table(lambda v: _grade(np.nextafter(v, 0))),
-        "the average is not rounded: 24.999 dB are not 25": table(lambda v: _grade(round(v))),
-        "the grade goes in steps; there is nothing between them": table(
-            lambda v: 100 - 10 * (25 - v) if 20 <= v < 25 else _grade(v)
-        ),
-        "below 20 dB it is 0 %": table(lambda v: max(_grade(v), 50)),
-        "below 20 dB it is 0 % at once; the steps do not go on": table(
-            lambda v: min(100, max(0, 100 - 10 * math.ceil(25 - v)))
-        ),
-        "per cent, not a fraction: 100 and not 1.0": table(lambda v: _grade(v) / 100),
-        "100 % begins at 25 dB; the table is one step too high": table(lambda v: _grade(v - 1)),
-    }
-    for k, (value, mine) in enumerate(zip(values, got)):
-        compare(f"the grade of {value:.3f} dB", mine, _grade(value), _at(mistakes, got, k))
+    numbers = all(isinstance(v, (int, float, np.number)) and not isinstance(v, bool) for v in got)
+    require(numbers, "a number for each average", str(got)[:60])
+    for value, mine in zip(values, got):
+        compare(f"the grade of {value:.3f} dB", mine, _grade(value))
 
 
-def _at(mistakes: dict[str, list[float]], got: list[Any], k: int) -> dict[str, float]:
-    """Entry k of those mistakes that explain all that came back."""
-    explain = [hint for hint, values in mistakes.items() if np.allclose(values, np.array(got, float))]
-    return {hint: mistakes[hint][k] for hint in explain}
+# ------------------------------------------------------------------------------------------------------ the average
 
 
-@exercise("9.1", "the average that the tester prints")
+def _average(
+    frames: slice = slice(1, None), decibel: Answer = lambda mse: -10 * np.log10(mse), each: Answer = np.mean
+) -> Answer:
+    """An answer to 9.1, with room for mistakes: ``each`` gives a sequence's value from those of its frames."""
+    return lambda mse: np.mean([each(decibel(m[frames])) for m in mse])
+
+
+def _pooled(mse: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate([m[1:] for m in mse])
+
+
+@exercise("9.1", "the average that the tester prints", _average(), {
+    "frame 1 is given, not predicted: its MSE is 0 and its PSNR infinite; leave it out": _average(slice(None)),
+    "frame 1 is given, not predicted; leave it out": _average(slice(None), lambda mse: -10 * np.log10(mse.clip(1e-10))),
+    "every sequence counts the same: take the mean of each, then the mean of these":
+        lambda mse: -10 * np.log10(_pooled(mse)).mean(),
+    "that is the PSNR of the mean MSE; take the PSNR of each frame, then the mean":
+        _average(decibel=lambda mse: -10 * np.log10(mse.mean())),
+    "that is the PSNR of the mean MSE of all frames": lambda mse: -10 * np.log10(_pooled(mse).mean()),
+    "T - 1 frames were predicted; the sum is divided by T": _average(each=lambda dB: dB.sum() / (len(dB) + 1)),
+    "T - 1 frames were predicted; the sum is divided by T - 2": _average(each=lambda dB: dB.sum() / (len(dB) - 1)),
+    "the last frame is missing": _average(slice(1, -1)),
+    "the sign: PSNR rises as the MSE falls": _average(decibel=lambda mse: 10 * np.log10(mse)),
+    "decibel are 10 times the logarithm to base 10": _average(decibel=lambda mse: -10 * np.log(mse)),
+    "10 log10 of an MSE; 20 log10 is for its root": _average(decibel=lambda mse: -20 * np.log10(mse)),
+})  # fmt: skip
 def tester_average(answer: Any, g: torch.Generator) -> None:
     """mse: a list of arrays (T_k,), entry 0 that of the given frame -> dB."""
     for lengths in ((5, 9, 7), (4, 30)):
@@ -93,47 +111,23 @@ def tester_average(answer: Any, g: torch.Generator) -> None:
             np.concatenate([[0.0], np.exp(torch.randn(T - 1, generator=g, dtype=torch.float64).numpy() - 5 - k)])
             for k, T in enumerate(lengths)
         ]  # sequences of unequal length and quality
-        psnr = [[-10 * math.log10(value) for value in m[1:]] for m in mse]  # frames 2..T
-        means = [sum(p) / len(p) for p in psnr]
-        expected = sum(means) / len(means)
-        frames = [value for p in psnr for value in p]
-        with_first = [sum([100.0, *p]) / (len(p) + 1) for p in psnr]
-        pooled = float(np.concatenate([m[1:] for m in mse]).mean())
-        mistakes = {
-            "frame 1 is given, not predicted: its MSE is 0 and its PSNR infinite; leave it out": math.inf,
-            "frame 1 is given, not predicted; leave it out": sum(with_first) / len(with_first),
-            "every sequence counts the same: take the mean of each, then the mean of these": sum(frames) / len(frames),
-            "that is the PSNR of the mean MSE; take the PSNR of each frame, then the mean": statistics.fmean(
-                -10 * math.log10(m[1:].mean()) for m in mse
-            ),
-            "that is the PSNR of the mean MSE of all frames": -10 * math.log10(pooled),
-            "T - 1 frames were predicted; the sum is divided by T": statistics.fmean(
-                sum(p) / (len(p) + 1) for p in psnr
-            ),
-            "T - 1 frames were predicted; the sum is divided by T - 2": statistics.fmean(
-                sum(p) / (len(p) - 1) for p in psnr
-            ),
-            "the last frame is missing": statistics.fmean(statistics.fmean(p[:-1]) for p in psnr),
-            "the sign: PSNR rises as the MSE falls": -expected,
-            "decibel are 10 times the logarithm to base 10": expected * math.log(10),
-            "10 log10 of an MSE; 20 log10 is for its root": 2 * expected,
-        }  # fmt: skip
         with np.errstate(divide="ignore"):
-            got = call(answer, [m.copy() for m in mse])
-        if isinstance(got, (float, np.floating)) and math.isinf(got):
-            fail(show(expected), show(got), next(iter(mistakes)), "the average")
-        compare("the average", got, expected, mistakes)
+            agree(f"the average of sequences of {lengths} frames", answer, _average(), mse)
 
 
 # ----------------------------------------------------------------------------------------------------- the archive
 
 FOLDERS = {"__pycache__", ".git", ".ipynb_checkpoints", ".venv"}
 SUFFIXES = {".ckpt", ".pt", ".pth", ".pyc"}
-GOOD = (
-    "report.pdf", "source/trainer.py", "source/modules/layers.py", "source/README.md", "source/notes..draft.txt",
-    "source/about__pycache__.md", "source/ckpt.py", "source/pt/loss.py", "source/figures/gif.png", "source/.gitignore",
-    "source/venv.md",
-)  # fmt: skip
+GOOD = {  # name -> why it may stay
+    "source/notes..draft.txt": "two dots are part of this name; only a whole part '..' leads upwards",
+    "source/about__pycache__.md": "compare whole parts of the path; here it is only in the file's name",
+    "source/.gitignore": "compare whole parts of the path: .gitignore is not .git",
+    "source/venv.md": "compare whole parts of the path: this file may stay",
+    "source/ckpt.py": "look at the ending of the name, which is .py here",
+    "source/pt/loss.py": "look at the ending of the name, which is .py here, in a folder pt",
+}
+PLAIN = ("report.pdf", "source/trainer.py", "source/modules/layers.py", "source/README.md", "source/figures/gif.png")
 BAD = {  # name -> what is wrong with it
     "../other/report.pdf": "'..' leads out of the folder",
     "source/../../report.pdf": "'..' leads out of the folder, also in the middle of a name",
@@ -144,43 +138,39 @@ BAD = {  # name -> what is wrong with it
     "source/.ipynb_checkpoints/analysis.ipynb": "Jupyter's copies",
     ".venv/pyvenv.cfg": "an environment",
     "source/epoch=70.ckpt": "a checkpoint",
-    "source/best.pth": "a checkpoint",
+    "source/best.pth": "a checkpoint: .pt and .pth are torch's endings",
     "source/LAST.CKPT": "a checkpoint, in capitals: compare lower case",
 }
 
 
 def _unwanted(name: str) -> bool:
     path = PurePosixPath(name)
-    return (
-        path.is_absolute() or ".." in path.parts or bool(FOLDERS & set(path.parts)) or path.suffix.lower() in SUFFIXES
-    )
+    outside = path.is_absolute() or ".." in path.parts
+    return outside or bool(FOLDERS & set(path.parts)) or path.suffix.lower() in SUFFIXES
 
 
-@exercise("9.4", "what must not be in the archive")
+def _listed(names: list[str], other: str = "") -> list[str]:
+    """An answer to 9.4, with another verdict on the name ``other``."""
+    return [name for name in names if _unwanted(name) != (name == other)]
+
+
+@exercise("9.4", "what must not be in the archive", _listed, {
+    "return the unwanted names, as they are written, in a list": lambda names: set(_listed(names)),
+    "return the names as they are written": lambda names: [name.lower() for name in _listed(names)],
+    "go through the names in their order": lambda names: sorted(_listed(names)),
+    **{why: partial(_listed, other=name) for name, why in (GOOD | BAD).items()},
+})  # fmt: skip
 def unwanted(answer: Any, g: torch.Generator) -> None:
     """names of an archive -> the list of those that must not be in it, in their order."""
-    names = [*GOOD, *BAD]
+    names = [*PLAIN, *GOOD, *BAD]
     names = [names[i] for i in torch.randperm(len(names), generator=g).tolist()]
     got = call(answer, list(names))
-    if not isinstance(got, list) or not all(isinstance(name, str) for name in got):
-        fail("a list of names", show(got), "return the unwanted names, as they are written, in a list")
-    expected = [name for name in names if _unwanted(name)]
-    found = set(got)
-    for name in sorted(found - set(names)):
-        fail("only names that were given", name, "return the names as they are written")
-    hints = {
-        "source/notes..draft.txt": "two dots are part of this name; only a whole part '..' leads upwards",
-        "source/about__pycache__.md": "compare whole parts of the path; here it is only in the file's name",
-        "source/.gitignore": "compare whole parts of the path: .gitignore is not .git",
-        "source/venv.md": "compare whole parts of the path: this file may stay",
-        "source/ckpt.py": "look at the ending of the name, which is .py here",
-        "source/pt/loss.py": "look at the ending of the name, which is .py here",
-    }
+    require(isinstance(got, list) and all(isinstance(name, str) for name in got), "a list of names", got)
+    strange = sorted(set(got) - set(names))
+    require(not strange, "only names that were given", ", ".join(strange))
     for name in names:
-        if name in found and not _unwanted(name):
-            fail(f"{name} stays in", "listed as unwanted", hints.get(name, "nothing is wrong with this name"))
-        if name not in found and _unwanted(name):
-            fail(f"{name} is listed", "not listed", BAD[name])
-    require(
-        got == expected, "each name once, in the order given", show(str(got)), "go through the names in their order"
-    )
+        if _unwanted(name):
+            require(name in got, f"{name} is listed", "not listed")
+        else:
+            require(name not in got, f"{name} stays in", "listed as unwanted", "nothing is wrong with this name")
+    require(got == _listed(names), "each name once, in the order given", str(got))

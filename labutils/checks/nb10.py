@@ -7,47 +7,70 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from labutils.checks.core import call, compare, exercise, fail, require, show
+from labutils.checks.core import Answer, agree, call, exercise, require
 
 
-@exercise("10.1", "KL divergence between two Gaussians")
+def _kl(m: Tensor, v: Tensor, n: Tensor, w: Tensor) -> Tensor:
+    """KL(N(m, exp(v)) || N(n, exp(w))) of each element, as torch computes it."""
+    return kl_divergence(Normal(m, torch.exp(v / 2)), Normal(n, torch.exp(w / 2)))
+
+
+def _summed(kl: Answer = _kl, over: Answer = lambda kl: kl.flatten(1).sum(1)) -> Answer:
+    """An answer to 10.1: mean and log variance of q and p -> (B,)."""
+    return lambda m, v, n, w: over(kl(m, v, n, w))
+
+
+@exercise("10.1", "KL divergence between two Gaussians", _summed(), {
+    "this is KL(p || q): KL is not symmetric, the order of its arguments counts":
+        _summed(lambda m, v, n, w: _kl(n, w, m, v)),
+    "logvar is log sigma^2, not log sigma: the variance is exp(logvar)":
+        _summed(lambda m, v, n, w: _kl(m, 2 * v, n, 2 * w)),
+    "exp(logvar / 2) is sigma; the formula wants the variance": _summed(lambda m, v, n, w: _kl(m, v / 2, n, w / 2)),
+    "summed over the latent, not averaged: the KL of independent elements adds up":
+        _summed(over=lambda kl: kl.flatten(1).mean(1)),
+    "one value for each sample: sum over every axis but the first": _summed(over=lambda kl: kl.sum(1)),
+    "one value for each sample: the batch is not summed": _summed(over=torch.sum),
+    "one value for each sample: the batch is not averaged": _summed(over=lambda kl: kl.sum() / len(kl)),
+    "the squared distance of the means is divided by the variance of p":
+        _summed(lambda m, v, n, w: _kl(m, v, m, w) + (m - n).square() / 2),
+    "the distance of the means is missing": _summed(lambda m, v, n, w: _kl(m, v, m, w)),
+    "this is KL(q || N(0, I)): mu_p and logvar_p are not used": _summed(lambda m, v, n, w: _kl(m, v, 0 * n, 0 * w)),
+})  # fmt: skip
 def gaussian_kl(answer: Any, g: torch.Generator) -> None:
     """(mu_q, logvar_q, mu_p, logvar_p), each (B, N, h, w) -> KL(q || p) in nats, (B,)."""
-    mu_q, logvar_q, mu_p, logvar_p = torch.randn(4, 5, 6, 2, 3, generator=g).unbind()  # each (B, N, h, w)
-
-    def kl(m: Tensor, logvar: Tensor, n: Tensor, logvar_n: Tensor) -> Tensor:
-        """KL(N(m, .) || N(n, .)) of each sample, as torch computes it."""
-        q, p = Normal(m, torch.exp(logvar / 2)), Normal(n, torch.exp(logvar_n / 2))
-        return kl_divergence(q, p).flatten(1).sum(1)  # (B,)
-
-    size, q, p, zero = mu_q[0].numel(), (mu_q, logvar_q), (mu_p, logvar_p), torch.zeros_like(mu_q)
-    right = kl(*q, *p)
-    compare(
-        "KL(q || p) of each sample",
-        call(answer, *(x.clone() for x in (*q, *p))),
-        right,
-        {
-            "this is KL(p || q): KL is not symmetric, the order of its arguments counts": kl(*p, *q),
-            "logvar is log sigma^2, not log sigma: the variance is exp(logvar)": kl(
-                mu_q, 2 * logvar_q, mu_p, 2 * logvar_p
-            ),
-            "exp(logvar / 2) is sigma; the formula wants the variance": kl(mu_q, logvar_q / 2, mu_p, logvar_p / 2),
-            "summed over the latent, not averaged: the KL of independent elements adds up": right / size,
-            "one value for each sample: sum over every axis but the first": kl(
-                *(x.reshape(-1, 1) for x in (*q, *p))
-            ).reshape(mu_q.shape).sum(1),
-            "one value for each sample: the batch is not summed": right.sum(),
-            "one value for each sample: the batch is not averaged": right.mean(),
-            "the squared distance of the means is divided by the variance of p": kl(zero, logvar_q, zero, logvar_p)
-            + (mu_q - mu_p).square().flatten(1).sum(1) / 2,
-            "the distance of the means is missing": kl(zero, logvar_q, zero, logvar_p),
-            "this is KL(q || N(0, I)): mu_p and logvar_p are not used": kl(*q, zero, zero),
-        },
-    )  # fmt: skip
-    compare("KL(q || q)", call(answer, *(x.clone() for x in (*q, *q))), torch.zeros(5), atol=1e-4)
+    mu_q, logvar_q, mu_p, logvar_p = torch.randn(4, 5, 6, 2, 3, generator=g)  # each (B, N, h, w)
+    agree("KL(q || p) of each sample", answer, _summed(), mu_q, logvar_q, mu_p, logvar_p)
+    agree("KL(q || q)", answer, _summed(), mu_q, logvar_q, mu_q, logvar_q, atol=1e-4)
 
 
-@exercise("10.2", "the best of N samples")
+def _best(
+    psnr: np.ndarray, score: Answer = lambda psnr: psnr.mean(axis=1), best: Answer = np.argmax, first: int = 0,
+    value: Answer | None = None,
+) -> tuple[int, float]:  # fmt: skip
+    """An answer to 10.2, with room for mistakes: how a sample is scored, which is best, and what is returned of it."""
+    scores = score(psnr)
+    k = int(best(scores))
+    return k + first, float(scores[k] if value is None else value(psnr))
+
+
+@exercise("10.2", "the best of N samples", _best, {
+    "the best of each FRAME is no sample: average over frames first, then take the best":
+        lambda psnr: _best(psnr, value=lambda psnr: psnr.max(axis=0).mean()),
+    "this is the mean over all samples, not the best of them": lambda psnr: _best(psnr, value=np.mean),
+    "this is the best single frame; a sample is scored by its mean over frames":
+        lambda psnr: _best(psnr, lambda psnr: psnr.max(axis=1)),
+    "this is the worst sample; the higher the PSNR, the better": lambda psnr: _best(psnr, best=np.argmin),
+    "this is the median over frames; the score is their mean":
+        lambda psnr: _best(psnr, lambda psnr: np.median(psnr, axis=1)),
+    "the axes are swapped: a row is a sample, a column is a frame":
+        lambda psnr: _best(psnr, lambda psnr: psnr.mean(axis=0)),
+    "this is the PSNR of the mean MSE; the score is the mean of the PSNRs":
+        lambda psnr: _best(psnr, lambda psnr: -10 * np.log10((10 ** (-psnr / 10)).mean(axis=1))),
+    "samples count from 0": lambda psnr: _best(psnr, first=1),
+    "this is the worst sample": lambda psnr: (_best(psnr, best=np.argmin)[0], _best(psnr)[1]),
+    "this is the sample with the best single frame":
+        lambda psnr: _best(psnr, lambda psnr: psnr.max(axis=1), value=lambda psnr: psnr.mean(axis=1).max()),
+})  # fmt: skip
 def best_sample(answer: Any, g: torch.Generator) -> None:
     """PSNR of n samples, float64 (n, T-1) -> number of the best one, and its score in dB."""
     for n, frames in ((8, 20), (1, 5), (3, 40)):
@@ -55,49 +78,65 @@ def best_sample(answer: Any, g: torch.Generator) -> None:
         psnr = (30 + torch.randn(n, 1, generator=g, dtype=torch.float64) + noise).numpy()  # (n, T-1)
         if psnr.mean(axis=1).argmin() == psnr.mean(axis=1).argmax() + 1:  # two mistakes would look the same
             psnr = psnr[::-1].copy()
-        score = psnr.mean(axis=1)  # (n,)
-        result = call(answer, psnr.copy())
-        pair = isinstance(result, (tuple, list)) and len(result) == 2
-        require(pair, "two values: the number of the sample, its score", result, "end with `return k, score`")
-        k, value = result
-        compare(
-            f"score of the best of {n}",
-            value,
-            score.max(),
-            {
-                "the best of each FRAME is no sample: average over frames first, then take the best": psnr.max(
-                    0
-                ).mean(),
-                "this is the mean over all samples, not the best of them": psnr.mean(),
-                "this is the best single frame; a sample is scored by its mean over frames": psnr.max(),
-                "this is the worst sample; the higher the PSNR, the better": score.min(),
-                "this is the median over frames; the score is their mean": np.median(psnr, axis=1).max(),
-                "the axes are swapped: a row is a sample, a column is a frame": psnr.mean(axis=0).max(),
-                "this is the PSNR of the mean MSE; the score is the mean of the PSNRs": -10
-                * np.log10((10 ** (-psnr / 10)).mean(axis=1).min()),
-            },
-        )
-        compare(
-            f"number of the best of {n}",
-            k,
-            int(score.argmax()),
-            {
-                "samples count from 0": int(score.argmax()) + 1,
-                "this is the worst sample": int(score.argmin()),
-                "this is the sample with the best single frame": int(psnr.max(axis=1).argmax()),
-            },
-        )
+        agree(f"of the best of {n}", answer, _best, psnr, parts=("number", "score"), order=(1, 0))
 
 
-@exercise("10.3", "one step of replay")
+# -------------------------------------------------------------------------------------------------------- replay
+
+
+def _step(
+    low: int = 1, high: int = 0, entry: int = -1, write: int = 0, value: Answer = lambda prediction: prediction,
+    source: Answer = torch.where, draws: int | None = None, seed: int | None = None,
+    end: Answer = lambda t: t,
+) -> Answer:  # fmt: skip
+    """An answer to 10.3, with room for mistakes: which t are drawn, which entries are read and written."""
+
+    def answer(frames: Tensor, replay: Tensor, batch: int, tfr: float, predict: Answer) -> Any:
+        if seed is not None:
+            torch.manual_seed(seed)
+        N = len(frames)
+        t = torch.randint(low, N + high, (batch,))
+        forced = (torch.rand(draws or batch) < tfr)[:, None, None, None]  # (B, 1, 1, 1)
+        prediction = predict(t, source(forced, frames[(t + entry) % N], replay[(t + entry) % N]))
+        if value is not None:
+            replay[(t + write) % N] = value(prediction)
+        return end(t)
+
+    return answer
+
+
+def _one_by_one(frames: Tensor, replay: Tensor, batch: int, tfr: float, predict: Answer) -> Tensor:
+    t = torch.randint(1, len(frames), (batch,))
+    for k in t:
+        replay[k] = predict(k[None], replay[k - 1][None])[0]
+    return t
+
+
+@exercise("10.3", "one step of replay", _step(), {
+    "end with `return t`": _step(end=lambda t: (t, 0)),
+    "all transitions are predicted at once, in parallel": _one_by_one,
+    "return the t that predict was given": _step(end=lambda t: t.flip(0)),
+    "frame 0 has no last frame: t - 1 is -1 there, the LAST entry of the array": _step(low=0),
+    "torch.randint leaves its upper bound out": _step(high=-1),
+    "entry t is the frame that is to be predicted; the last frame is entry t - 1": _step(entry=0),
+    "entry t + 1 lies in the future; the last frame is entry t - 1": _step(entry=1),
+    "swapped: with chance tfr it is the TRUE frame that is fed":
+        _step(source=lambda forced, true, own: torch.where(forced, own, true)),
+    "the generated frame is fed throughout; with chance tfr it is the true one":
+        _step(source=lambda forced, true, own: own),
+    "each transition draws for itself: torch.rand(batch) < tfr": _step(draws=1),
+    "nothing was written: replay[t] = prediction, in place": _step(value=None),
+    "written to entry t - 1, but the prediction of transition t shows frame t": _step(write=-1),
+    "what predict returns is written there as it is": _step(value=lambda prediction: prediction.clamp(0, 1)),
+    "draw t with torch.randint": _step(seed=3),
+})  # fmt: skip
 def replay_step(answer: Any, g: torch.Generator) -> None:
     """(frames, replay, batch, tfr, predict) -> t (B,), the frames that were predicted; ``replay`` changes in place."""
     first = _one_step(answer, g, tfr=0.0)
     second = _one_step(answer, g, tfr=0.0)
     _one_step(answer, g, tfr=1.0)
     _one_step(answer, g, tfr=0.25)
-    different = not torch.equal(first, second)
-    require(different, "other frames in every step", "the same ones", "draw t with torch.randint", "t")
+    require(not torch.equal(first, second), "other frames in every step", "the same ones", what="t")
 
 
 def _one_step(answer: Any, g: torch.Generator, tfr: float, n: int = 7, batch: int = 400) -> Tensor:
@@ -112,44 +151,33 @@ def _one_step(answer: Any, g: torch.Generator, tfr: float, n: int = 7, batch: in
         return 200 + t[:, None, None, None] + torch.zeros_like(previous)  # (B, 3, H, W)
 
     t = call(answer, frames.clone(), replay, batch, tfr, predict)
-    require(isinstance(t, Tensor) and t.shape == (batch,), f"t, a tensor ({batch},)", t, "end with `return t`")
-    once = "all transitions are predicted at once, in parallel"
-    require(len(calls) == 1, "one call of predict", f"{len(calls)} calls", once)
+    require(isinstance(t, Tensor) and t.shape == (batch,), f"t, a tensor ({batch},)", t)
+    require(len(calls) == 1, "one call of predict", f"{len(calls)} calls")
     given, previous = calls[0]
-    require(torch.equal(given, t), f"predict(t, previous) with t = {t[:4].tolist()} …", given, "", "t in predict")
-
-    low, high = int(t.min()), int(t.max())
-    if low < 1 or high != n - 1:
-        hint = "torch.randint leaves its upper bound out"
-        if low < 1:
-            hint = "frame 0 has no last frame: t - 1 is -1 there, the LAST entry of the array"
-        fail(f"t from 1 to {n - 1}", f"t from {low} to {high}", hint, "the frames that are predicted")
+    require(torch.equal(given, t), "the same t in predict and at the end", given, what="t in predict")
+    low, high, what = int(t.min()), int(t.max()), "the frames that are predicted"
+    require(low >= 1, "t from 1", f"t from {low}", what=what)
+    require(high == n - 1, f"t up to {n - 1}", f"t up to {high}", what=what)
 
     def is_entry(index: Tensor, source: Tensor) -> Tensor:
         """Which of ``previous`` are these entries of ``source``, (B,)."""
         return (previous == source[index % n]).flatten(1).all(1)
 
-    true, own = is_entry(t - 1, frames), is_entry(t - 1, before)  # each (B,)
-    if not bool((true | own).all()):
-        hints = {0: "entry t is the frame that is to be predicted; the last frame is entry t - 1",
-                 1: "entry t + 1 lies in the future; the last frame is entry t - 1"}  # fmt: skip
-        fits = (k for k in hints if bool((true | own | is_entry(t + k, frames) | is_entry(t + k, before)).all()))
-        fail("entry t - 1, of frames or of replay", show(previous), hints.get(next(fits, None), ""), "the last frames")
+    true, right = is_entry(t - 1, frames), is_entry(t - 1, frames) | is_entry(t - 1, before)  # each (B,)
+    what = "the last frames"
+    for k, name in ((0, "t"), (1, "t + 1")):
+        other = bool((right | is_entry(t + k, frames) | is_entry(t + k, before)).all())
+        require(right.all() or not other, f"entry t - 1, not {name}, of frames or of replay", previous, what=what)
+    require(right.all(), "entry t - 1, of frames or of replay", previous, what=what)
     share = float(true.double().mean())
-    if abs(share - tfr) > (0.12 if 0 < tfr < 1 else 0):  # 0.12: over five standard deviations
-        hint = "each transition draws for itself: torch.rand(batch) < tfr"
-        if abs(1 - share - tfr) <= 0.12:
-            hint = "swapped: with chance tfr it is the TRUE frame that is fed"
-        fail(f"a share of {tfr:g}", f"a share of {share:.2f}", hint, "last frames that are true")
+    near = abs(share - tfr) <= (0.12 if 0 < tfr < 1 else 0)  # 0.12: over five standard deviations
+    require(near, f"a share of {tfr:g}", f"a share of {share:.2f}", what="last frames that are true")
 
     after, shifted = before.clone(), before.clone()
     after[t] = shifted[t - 1] = 200.0 + t[:, None, None, None]
-    if not torch.equal(replay, after):
-        hint = "what predict returns is written there as it is"
-        if torch.equal(replay, before):
-            hint = "nothing was written: replay[t] = prediction, in place"
-        elif torch.equal(replay, shifted):
-            hint = "written to entry t - 1, but the prediction of transition t shows frame t"
-        changed = (replay != before).flatten(1).any(1).nonzero().flatten().tolist()
-        fail("entry t holds the prediction of frame t", f"changed entries: {changed}", hint, "replay after the step")
+    changed = f"changed entries: {(replay != before).flatten(1).any(1).nonzero().flatten().tolist()}"
+    what = "replay after the step"
+    require(not torch.equal(replay, before), "other entries t", "no entry has changed", what=what)
+    require(not torch.equal(replay, shifted), "entry t, not t - 1, holds the prediction of frame t", changed, what=what)
+    require(torch.equal(replay, after), "entry t holds the prediction of frame t", changed, what=what)
     return t

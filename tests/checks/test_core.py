@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from labutils import checks
-from labutils.checks.core import (
+from labutils.checks import (
     EXERCISES,
     CheckFailed,
     Exercise,
     NotDone,
+    agree,
     call,
     compare,
     exercise,
@@ -22,18 +23,27 @@ from labutils.checks.core import (
     require,
     same,
     show,
+    unpack,
 )  # fmt: skip
+
+
+def twice(x):
+    return 2 * x
+
+
+def absent(*args):
+    raise NotImplementedError("exercise 99.1")
 
 
 @pytest.fixture
 def double():
     """An exercise, taken off the list at the end."""
+    mistakes = {"this is x squared": lambda x: x**2, "this is x": lambda x: x}
 
-    @exercise("99.1", "double")
+    @exercise("99.1", "double", twice, mistakes)
     def double(answer, g):
         """Twice the input."""
-        x = torch.randn(3, 4, generator=g)
-        compare("y", call(answer, x.clone()), 2 * x, {"this is x squared": x**2, "this is y itself": 2 * x})
+        agree("y", answer, twice, torch.randn(3, 4, generator=g))
 
     yield double
     del EXERCISES["99.1"]
@@ -48,7 +58,7 @@ def test_a_right_answer_prints_one_line(double, capsys):
     assert double.__doc__ == "Twice the input." and EXERCISES["99.1"] is double
 
 
-@pytest.mark.parametrize("answer", [None, ..., lambda x: (_ for _ in ()).throw(NotImplementedError("exercise 99.1"))])
+@pytest.mark.parametrize("answer", [None, ..., absent])
 def test_a_missing_answer_is_to_do(double, answer, capsys):
     double(answer)
     assert capsys.readouterr().out == "to do 99.1: double\n"
@@ -82,13 +92,51 @@ def test_the_seed_changes_the_inputs_and_nothing_else(double, monkeypatch):
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def hint(check, answer, seed=0):
+    with pytest.raises(CheckFailed) as failed:
+        check.judge(answer, seed)
+    return failed.value.hint
+
+
+def test_the_hint_is_the_mistake_that_gives_the_same_result(double, recwarn):
+    assert hint(double, lambda x: x * x) == "this is x squared"
+    assert hint(double, lambda x: x.clone(), seed=3) == "this is x"
+    assert hint(double, lambda x: -2 * x) == "the sign is wrong"  # no mistake gives this: what the values tell
+    assert hint(double, lambda x: x**3) == ""
+    assert not recwarn.list
+
+
+def test_a_mistake_must_fail_at_the_same_place_and_a_random_one_draws_the_same_numbers():
+    def verify(answer, g):
+        first = agree("first", answer, twice, torch.ones(2))
+        require(first.dtype == torch.float32, "float32", str(first.dtype))
+        agree("second", answer, twice, torch.full((2,), 3.0))
+
+    check = Exercise("99.2", "two places", verify, twice, {
+        "early": lambda x: x + 5,  # 8 at the second place, but it fails before
+        "late": lambda x: 2 * x + 2 * (x > 1),
+        "drawn": lambda x: torch.rand(2),
+        "nan": lambda x: x * torch.nan,
+        "raises": lambda x: x[9],
+        "float64": lambda x: 2 * x.double(),
+    })  # fmt: skip
+    assert hint(check, lambda x: torch.where(x > 1, 8.0, 2.0)) == "late"
+    assert hint(check, lambda x: torch.rand(2), seed=7) == "drawn"
+    assert hint(check, lambda x: torch.full((2,), torch.nan)) == "nan"
+    assert hint(check, lambda x: x[9]) == "raises"
+    assert hint(check, lambda x: 2 * x.half()) == "float64"  # of what is required every failure has the same cause
+    assert "it happened in line" in hint(check, lambda x: x[8])
+
+
 def test_two_exercises_of_one_number_are_refused(double):
     with pytest.raises(ValueError, match=r"two exercises 99\.1"):
         exercise("99.1", "again")(lambda answer, g: None)
 
 
 def test_unknown_check_says_which_there_are():
-    with pytest.raises(AttributeError, match=r"no check 'nothing'; there are .*CheckFailed"):
+    with pytest.raises(
+        AttributeError, match=r"no check 'nothing'; there are annealed_beta, best_sample, .*worst_frame$"
+    ):
         checks.nothing  # noqa: B018
     assert isinstance(next(iter(EXERCISES.values())), Exercise)
 
@@ -104,6 +152,38 @@ def test_an_error_in_the_check_itself_is_not_hidden():
 
 def test_call_hands_on_arguments_and_result():
     assert call(lambda a, b=1: a + b, 2, b=3) == 5
+
+
+def test_agree_hands_out_copies_and_compares_each_part():
+    x, y, rows = torch.ones(2), np.ones(2), [np.ones(2)]
+
+    def answer(x, y, rows):
+        x.add_(1), rows[0].fill(7)
+        y += 1
+        return x, y
+
+    def reference(x, y, rows):
+        return x + 1, [2, 2]
+
+    assert agree("of it", answer, reference, x, y, rows, parts=("a", "b"))[0].tolist() == [2, 2]
+    assert [*x, *y, *rows[0]] == [1] * 6
+    with pytest.raises(CheckFailed, match=r"(?s)what +b of it\n +expected .*\[2, 2\].*got .*\[0, 1\]"):
+        agree("of it", lambda x: ([9, 9], [0, 1]), lambda x: ([1, 1], [2, 2]), 0, parts=("a", "b"), order=(1, 0))
+
+
+@pytest.mark.parametrize("got", [(1, 2), [1, 2], np.ones(2), torch.ones(2)])
+def test_unpack(got):
+    assert unpack(got, "mean", "error") is got
+    with pytest.raises(CheckFailed, match=r"(?s)expected +3 values: a, b, c.*end with `return a, b, c`"):
+        unpack(got, "a", "b", "c")
+
+
+@pytest.mark.parametrize(
+    "got, found", [(torch.ones(2, 3), r"one value, shape \(2, 3\)"), (5, "one value, 5"), ("ab", "one value, 'ab'")]
+)
+def test_unpack_of_one_thing(got, found):
+    with pytest.raises(CheckFailed, match=found):
+        unpack(got, "mean", "error")
 
 
 def test_call_of_what_is_no_function():
@@ -130,11 +210,8 @@ def test_call_of_what_raises_names_the_line():
 
 
 def test_call_passes_a_missing_answer_on():
-    def answer():
-        raise NotImplementedError
-
     with pytest.raises(NotDone):
-        call(answer)
+        call(absent)
 
 
 # ------------------------------------------------------------------------------------------------------------ compare
@@ -164,11 +241,10 @@ def test_same(a, b, equal):
     assert same(a, b) is equal and same(b, a) is equal
 
 
-def cause(got, expected, mistakes=None):
+def cause(got, expected):
     with pytest.raises(CheckFailed) as failed:
-        compare("x", got, expected, mistakes)
-    line = [line for line in str(failed.value).splitlines() if line.startswith("  likely")]
-    return line[0].split(maxsplit=1)[1] if line else ""
+        compare("x", got, expected)
+    return failed.value.hint
 
 
 X = torch.arange(1.0, 13.0).reshape(3, 4)
@@ -201,17 +277,6 @@ def test_where_the_shown_numbers_agree_the_first_that_differs_is_shown():
     got[2, 1] = 50
     with pytest.raises(CheckFailed, match=r"expected .*at \[2, 1\]: 9\n.*got .*at \[2, 1\]: 50"):
         compare("z", got, expected)
-
-
-def test_mistakes_come_first_and_only_where_they_differ():
-    mistakes = {"the same as right": X, "off": X + 1, "also off": X + 1}
-    assert cause(X + 1, X, mistakes) == "off"
-    compare("x", X, X, mistakes)
-
-
-def test_a_mistake_of_another_shape_or_kind_is_no_error():
-    assert cause(X + 1, X, {"sum": X.sum(), "text": "text"}).startswith("everything is off by 1")
-    assert cause("Cyclical", "Monotonic", {"the other one": "Cyclical"}) == "the other one"
 
 
 def test_require():
