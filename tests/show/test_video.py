@@ -1,14 +1,11 @@
 """GIFs and strips: what is read back is what was given."""
 
-import errno
-import os
-
 import imageio.v3 as iio
 import numpy as np
 import pytest
 
 from labutils.errors import LabError
-from labutils.show.video import BAR, GAP, PAPER, atomic_file, error_frames, strip, strip_frames, write_gif
+from labutils.show.video import BAR, GAP, PAPER, error_frames, strip, strip_frames, write_gif
 
 H, W = 8, 20
 RED, GREEN, BLUE = ((200, 16, 16), (16, 200, 16), (16, 16, 200))
@@ -26,72 +23,60 @@ def smooth(T, seed=0):
     return np.stack(waves).reshape(T, 3, H, W).transpose(0, 2, 3, 1).astype(np.uint8)
 
 
-def read(path):
-    return iio.imread(path, plugin="pillow", mode="RGB")
+def large(frames, scale):
+    return frames.repeat(scale, axis=-3).repeat(scale, axis=-2)
 
 
-def panel(frames, k, scale, top=BAR):
-    x = k * (scale * W + GAP)
-    return frames[:, top : top + scale * H, x : x + scale * W]
+@pytest.fixture
+def gif(tmp_path):
+    """Write a GIF; its frames, uint8 (T, H, W, 3)."""
+    return lambda *args, **options: iio.imread(
+        write_gif(tmp_path / "a.gif", *args, **options), plugin="pillow", mode="RGB"
+    )
 
 
-def test_gif_has_frames_duration_loop_and_the_panels_side_by_side(tmp_path):
+def test_gif_has_frames_duration_loop_and_the_panels_side_by_side(tmp_path, gif):
     moving = plain(RED, 6)
     moving[3:, :, : W // 2] = BLUE
     panels = {"prediction": moving, "truth": plain(GREEN, 6), "pose": plain(BLUE, 6)}
-    path = write_gif(tmp_path / "deep" / "a.gif", panels, fps=20, scale=3)
-    frames = read(path)
+    frames = gif(panels, fps=20, scale=3)
     assert frames.shape == (6, BAR + 3 * H, 3 * 3 * W + 2 * GAP, 3)
     for k, given in enumerate(panels.values()):
-        big = given.repeat(3, axis=1).repeat(3, axis=2)
-        assert np.abs(panel(frames, k, 3).astype(int) - big).max() <= 8  # the palette's grain
+        left = k * (3 * W + GAP)
+        found = frames[:, BAR:, left : left + 3 * W].astype(int)
+        assert np.abs(found - large(given, 3)).max() <= 8  # the palette's grain
     assert (frames[:, BAR:, 3 * W : 3 * W + GAP] == PAPER).all()
-    meta = iio.immeta(path, plugin="pillow")
-    assert meta["loop"] == 0 and meta["duration"] == 50
-    assert all(iio.immeta(path, plugin="pillow", index=k)["duration"] == 50 for k in range(6))
-    assert os.listdir(path.parent) == ["a.gif"]
+    times = [iio.immeta(tmp_path / "a.gif", plugin="pillow", index=k)["duration"] for k in range(6)]
+    assert times == [50] * 6 and iio.immeta(tmp_path / "a.gif", plugin="pillow")["loop"] == 0
+    assert len(gif(plain(RED, 12), fps=30, loop=2)) == 12  # equal frames are not merged
+    meta = iio.immeta(tmp_path / "a.gif", plugin="pillow")
+    assert (meta["duration"], meta["loop"]) == (30, 2)  # a GIF counts in hundredths of a second
 
 
-def test_equal_frames_are_not_merged(tmp_path):
-    assert len(read(write_gif(tmp_path / "a.gif", plain(RED, 12)))) == 12
-
-
-def test_every_frame_is_the_right_one(tmp_path):
+def test_every_frame_is_the_right_one(gif):
     given = smooth(40)
-    frames = panel(read(write_gif(tmp_path / "a.gif", given, scale=1)), 0, 1).astype(int)
+    frames = gif(given, scale=1)[:, BAR:].astype(int)
     for t in (0, 1, 20, 39):  # the nearest of all given frames is frame t
         errors = ((frames[t] - given.astype(int)) ** 2).mean(axis=(1, 2, 3))
         assert errors.argmin() == t or errors[t] < 1.2 * errors.min()
         assert 10 * np.log10(255**2 / errors[t]) > 24
 
 
-def test_a_still_pixel_does_not_flicker(tmp_path):
+def test_a_still_pixel_does_not_flicker(gif):
     rng = np.random.default_rng(0)
     noisy = (smooth(1).astype(int) + rng.integers(-2, 3, (30, H, W, 3))).astype(np.uint8)
-    frames = panel(read(write_gif(tmp_path / "a.gif", [noisy, smooth(30)], scale=1)), 0, 1)
+    frames = gif([noisy, smooth(30)], scale=1)[:, BAR:, :W]
     assert (noisy[1:] != noisy[:-1]).any(axis=-1).mean() > 0.9
     assert (frames[1:] != frames[:-1]).any(axis=-1).mean() < 0.002
 
 
-def test_captions_are_drawn_above_and_can_be_left_out(tmp_path):
-    frames = read(write_gif(tmp_path / "a.gif", [plain(RED), plain(RED)], captions=["truth", "pose"], counter=False))
-    bar = frames[0, :BAR]
-    dark = (bar.max(axis=-1) < 100).any(axis=0)
+def test_captions_and_counter_are_drawn_above_and_can_be_left_out(gif):
+    frames = gif([plain(RED), plain(RED)], captions=["truth", "pose"], counter=False)
+    dark = (frames[0, :BAR].max(axis=-1) < 100).any(axis=0)
     step = 3 * W + GAP
     assert dark[:30].any() and dark[step : step + 30].any() and (frames[:, BAR:].max(axis=-1) > 150).all()
-    moving = smooth(5)
-    assert read(write_gif(tmp_path / "b.gif", moving, scale=2, counter=False)).shape == (5, 2 * H, 2 * W, 3)
-
-
-def test_the_counter_changes_with_the_frame(tmp_path):
-    frames = read(write_gif(tmp_path / "a.gif", plain(RED, 3)))
-    bars = [frames[t, :BAR].tobytes() for t in range(3)]
-    assert len(set(bars)) == 3
-
-
-def test_loop_and_fps_are_rounded_to_what_a_gif_can_say(tmp_path):
-    meta = iio.immeta(write_gif(tmp_path / "a.gif", plain(RED), fps=30, loop=2), plugin="pillow")
-    assert meta["duration"] == 30 and meta["loop"] == 2
+    assert gif(smooth(5), scale=2, counter=False).shape == (5, 2 * H, 2 * W, 3)
+    assert len({frame[:BAR].tobytes() for frame in gif(plain(RED, 3))}) == 3  # the counter changes with the frame
 
 
 @pytest.mark.parametrize(
@@ -114,21 +99,17 @@ def test_bad_input_is_named(tmp_path, panels, options, message):
     assert not list(tmp_path.iterdir())
 
 
-def test_strip_places_evenly_spaced_frames(tmp_path):
+def test_strip_places_evenly_spaced_frames():
     rows = {"pose": smooth(11, 1), "truth": smooth(11, 2)}
     image = strip(rows, columns=3, scale=2, labels=False)
     assert image.shape == (2 * 2 * H + GAP, 3 * 2 * W + 2 * GAP, 3) and image.dtype == np.uint8
     for r, given in enumerate(rows.values()):
         for c, t in enumerate((0, 5, 10)):
             y, x = r * (2 * H + GAP), c * (2 * W + GAP)
-            big = given[t].repeat(2, axis=0).repeat(2, axis=1)
-            np.testing.assert_array_equal(image[y : y + 2 * H, x : x + 2 * W], big)
+            np.testing.assert_array_equal(image[y : y + 2 * H, x : x + 2 * W], large(given[t], 2))
     labelled = strip(rows, columns=3, scale=2)
     np.testing.assert_array_equal(labelled[-image.shape[0] :, -image.shape[1] :], image)
     assert (labelled[:BAR] < 100).any() and (labelled[:, : 7 * 4] < 100).any()
-
-
-def test_strip_frames_go_from_the_first_to_the_last():
     assert strip_frames(630, 8).tolist() == [0, 90, 180, 270, 359, 449, 539, 629]
     assert strip_frames(3, 8).tolist() == [0, 1, 2]
     with pytest.raises(LabError, match="columns is 0"):
@@ -141,20 +122,3 @@ def test_error_frames():
     assert (error_frames(a, b) == error_frames(b, a)).all()
     with pytest.raises(LabError, match="truth"):
         error_frames(a, plain(RED, 2))
-
-
-def test_atomic_file_leaves_the_old_file_when_writing_fails(tmp_path):
-    path = tmp_path / "a.bin"
-    path.write_bytes(b"old")
-    with pytest.raises(LabError, match=r"a\.bin cannot be written.*No space left"):
-        with atomic_file(path) as file:
-            file.write(b"half")
-            raise OSError(errno.ENOSPC, "No space left on device")
-    with pytest.raises(ZeroDivisionError), atomic_file(path) as file:
-        file.write(b"%d" % (1 // 0))
-    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
-    with atomic_file(path) as file:
-        file.write(b"new")
-    assert path.read_bytes() == b"new"
-    with pytest.raises(LabError, match="under"), atomic_file(path / "under") as file:
-        pass
