@@ -20,6 +20,8 @@ from labutils.teach import notebooks, rules
 def execute(path: Path, timeout: float = 1800) -> tuple[NotebookNode, float]:
     """Run all cells of a notebook in a fresh kernel, whose working folder is the notebook's; the file stays as it is.
 
+    A notebook of a student edition runs with the labutils of that edition.
+
     Args:
         timeout: seconds a single cell may take.
 
@@ -51,7 +53,7 @@ def execute(path: Path, timeout: float = 1800) -> tuple[NotebookNode, float]:
     with tempfile.TemporaryDirectory(prefix="labutils-") as scratch:
         try:
             # what a kernel says about itself on its own stderr is no output of a cell
-            client.execute(env=kernel_environment(Path(scratch)), stderr=subprocess.DEVNULL)
+            client.execute(env=kernel_environment(path.resolve().parents[1], Path(scratch)), stderr=subprocess.DEVNULL)
         except CellExecutionError as error:
             text = re.sub(r"\x1b\[[0-9;]*m", "", str(error.traceback)).strip()
             raise LabError(f"{place}: {text[-3000:]}") from None
@@ -62,15 +64,23 @@ def execute(path: Path, timeout: float = 1800) -> tuple[NotebookNode, float]:
     return book, time.perf_counter() - start
 
 
-def kernel_environment(scratch: Path) -> dict[str, str]:
-    """The environment of a kernel that sees this labutils and none of the user's IPython settings."""
+def kernel_environment(folder: Path, scratch: Path) -> dict[str, str]:
+    """The environment of a kernel: the labutils of ``folder``, else this one; none of the user's IPython settings.
+
+    Data sets and models are those of this copy of the lab, unless LAB_HOME names other ones.
+    """
     kept = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}  # inline, as in a lab
-    return kept | {
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(notebooks.ROOT), kept.get("PYTHONPATH")])),
-        "IPYTHONDIR": str(scratch / "ipython"),
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-        "PYTHONUNBUFFERED": "1",
-    }
+    root = folder if (folder / "labutils").is_dir() else notebooks.ROOT
+    return (
+        {"LAB_HOME": str(notebooks.ROOT)}
+        | kept
+        | {
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(root), kept.get("PYTHONPATH")])),
+            "IPYTHONDIR": str(scratch / "ipython"),
+            "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+            "PYTHONUNBUFFERED": "1",
+        }
+    )
 
 
 def store(paths: Sequence[Path], timeout: float = 1800) -> None:

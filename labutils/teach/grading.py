@@ -99,14 +99,13 @@ def _graded(book: Book, answers: Mapping[str, str], name: str, secret: str, arm:
     graded.cells = [cell for cell in graded.cells[: last + 1] if cell.cell_type == "code"]
     for cell in graded.cells:
         cell.metadata = nbformat.from_dict({})
-        if (number := exercise_of(cell, "answer")) in answers:
+        number, check = exercise_of(cell, "answer"), exercise_of(cell, "check")
+        if number and number in answers:
             cell.source = answers[number]
-        elif number := exercise_of(cell, "check"):
-            call = notebooks.check_call(cell.source)
+        elif check and (call := notebooks.check_call(cell.source)):
             given = ", ".join(ast.unparse(part) for part in (*call.args, *call.keywords))
-            cell.source = f"{notebooks.MARK}\n{name}({number!r}, {given})"
-            title = notebooks.passed_line(number).rstrip("\n")
-            text = f"{title} · {guard.token(secret, number)}\n"
+            cell.source = f"{notebooks.MARK}\n{name}({check!r}, {given})"
+            text = notebooks.passed_line(check).replace("\n", f" · {guard.token(secret, check)}\n")
             cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=text)]
             cell.execution_count = 1  # without it nbval compares nothing
         else:

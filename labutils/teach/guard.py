@@ -74,7 +74,7 @@ def _own_checks() -> tuple[dict[str, Any], type[BaseException]]:
     own = importlib.import_module("labutils.checks")
     _take_checks()
     sys.modules.update(modules)
-    sys.modules["labutils"].checks = visible
+    setattr(sys.modules["labutils"], "checks", visible)  # noqa: B010
     return dict(own.EXERCISES), own.NotDone
 
 

@@ -1,5 +1,6 @@
 """What a stored notebook must be: its form, its exercises, and the outputs that are kept in it."""
 
+import ast
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -123,8 +124,9 @@ def wrong_call(source: str, number: str) -> str:
         return f"is not `{notebooks.MARK}` and checks.NAME(…)"
     if number not in checks.EXERCISES:
         return f"labutils.checks knows no exercise {number}"
-    if getattr(checks, call.func.attr, None) is not checks.EXERCISES[number]:
-        return f"checks.{call.func.attr} is not the check of exercise {number}"
+    name = ast.unparse(call.func)
+    if getattr(checks, name.removeprefix("checks."), None) is not checks.EXERCISES[number]:
+        return f"{name} is not the check of exercise {number}"
     return ""
 
 

@@ -158,14 +158,14 @@ def _files(place: Path, remarks: list[str]) -> Iterator[tuple[str, bytes]]:
     elif place.suffix == ".zip":
         with zipfile.ZipFile(place) as archive:
             for member in archive.infolist():
-                path = PurePosixPath(member.filename.replace("\\", "/"))
-                if member.is_dir() or path.suffix != ".ipynb":
+                name = PurePosixPath(member.filename.replace("\\", "/"))
+                if member.is_dir() or name.suffix != ".ipynb":
                     continue
-                if path.is_absolute() or ".." in path.parts or stat.S_ISLNK(member.external_attr >> 16):
-                    remarks.append(f"{str(path)[:80]} is no safe member of a zip and was left out")
+                if name.is_absolute() or ".." in name.parts or stat.S_ISLNK(member.external_attr >> 16):
+                    remarks.append(f"{str(name)[:80]} is no safe member of a zip and was left out")
                     continue
-                with archive.open(member) as file:
-                    yield str(path), file.read(MAX_BOOK + 1)
+                with archive.open(member) as member_file:
+                    yield str(name), member_file.read(MAX_BOOK + 1)
     else:
         with place.open("rb") as file:
             yield place.name, file.read(MAX_BOOK + 1)
