@@ -210,7 +210,8 @@ and each predicted frame is fed back. Prints mean PSNR and SSIM beside three bas
 mean training frame, and (unfair: it sees true frames) copying the previous true frame.
 
 example:  python -m labutils validate --DR data/dance --ckpt_path ckpts/best.ckpt --save_root ckpts
-writes:   save_root/val/psnr.json, val/psnr.png (PSNR of each frame), val/prediction.gif (prediction | ground truth | pose)"""
+writes:   save_root/val/psnr.json, val/psnr.png (PSNR of each frame), val/prediction.gif (prediction | ground
+          truth | pose)"""
     _flags(
         parser, "DR", "val_vi_len", "num_workers", "seed", "save_root", "ckpt_path", "device", "quiet",
         DR="data root (default: as in training)",
