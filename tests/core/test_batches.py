@@ -34,9 +34,6 @@ def shifted(image: np.ndarray, down: int, right: int) -> np.ndarray:
     return result
 
 
-# ------------------------------------------------------------------------------------------------------------ drawing
-
-
 def test_clips_are_all_windows_of_the_frames_in_use():
     batches, starts = clips(), set()
     x, P = to_float(VIDEO.frames), to_float(VIDEO.labels)
@@ -80,9 +77,6 @@ def test_the_step_alone_seeds_a_batch_of_which_each_process_takes_its_share(make
         assert whole.all() or not torch.equal(whole, unlike)
     with pytest.raises(LabError, match=r"a batch of \d+ cannot be divided among 5 processes"):
         make(Ranks(0, 5), batch_size=4).draw(0, 20, 1.0)
-
-
-# ------------------------------------------------------------------------------------------------------- moved scenes
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])

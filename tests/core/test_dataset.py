@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -93,20 +92,6 @@ def test_a_read_only_data_set_is_cached_elsewhere(root, tmp_path_factory, monkey
     monkeypatch.setenv("XDG_CACHE_HOME", str(home))
     monkeypatch.setattr(dataset.os, "access", lambda *a: False)
     assert len(dataset.load_split(root, "val", CFG).frames) == 6 and len(list(home.rglob("*.npy"))) == 2
-
-
-def test_decoding_uses_several_threads(root, monkeypatch):
-    seen, both, original = set(), threading.Barrier(2, timeout=120), dataset.read_image
-
-    def watched(*a):
-        if threading.get_ident() not in seen and threading.current_thread() is not threading.main_thread():
-            seen.add(threading.get_ident())
-            both.wait()  # raises where no second thread comes
-        return original(*a)
-
-    monkeypatch.setattr(dataset, "read_image", watched)
-    dataset.decode_images(dataset.find_images(root / "train/train_img") * 8, np.empty((48, 32, 64, 3), np.uint8), 2)
-    assert len(seen) == 2
 
 
 def test_splits_and_test_sequences(root):

@@ -62,9 +62,6 @@ def rollout(model, known: Video, seed: int, name: str) -> np.ndarray:
     return to_uint8(torch.cat(frames))
 
 
-# -------------------------------------------------------------------------------------------------------- prediction
-
-
 def test_a_batch_predicts_what_each_video_alone_gives(model):
     videos = [video("1", 6, 1), video("2", 9, 2, truth=False), video("3", 6, 3), video("4", 6, 4, truth=False)]
     for one, prediction in zip(videos, predict(model, videos, seed=5), strict=True):
@@ -151,9 +148,6 @@ def test_one_step_feeds_the_true_previous_frame(model, chunk):
 def test_scores_need_the_truth(function):
     with pytest.raises(LabError, match="1 of 5"):
         function(FakeModel(), video(T=5, truth=False))
-
-
-# -------------------------------------------------------------------------------------------------------- evaluation
 
 
 def test_evaluate_scores_frames_2_to_T_beside_the_baselines():

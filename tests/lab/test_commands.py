@@ -48,12 +48,12 @@ def part(dance: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(dance, tmp_path / "part"))
 
 
-def pictures(path: Path) -> int:
-    """The frames of a GIF that repeats, or 1: an image file."""
+def pictures(path: Path) -> tuple[int, int]:
+    """The frames of a picture file, and its width; a GIF repeats for ever."""
     with Image.open(path) as image:
         if path.suffix == ".gif":
             assert image.info["loop"] == 0 and image.info["duration"] > 0
-        return getattr(image, "n_frames", 1)
+        return getattr(image, "n_frames", 1), image.width
 
 
 # -------------------------------------------------------------------------------------------------------------- help
@@ -135,12 +135,6 @@ def test_make_data_takes_sizes_from_profile_and_flags(monkeypatch, tmp_path, cap
     assert (seen["train"], seen["val"], seen["progress"]) == (PROFILES["quick"].train_frames, 630, False)
 
 
-def test_stats_prints_all_data_sets_side_by_side(dance, capsys):
-    assert main(["stats", "--DR", str(dance), "--DR", f"{dance}/."]) == 0
-    text = capsys.readouterr().out
-    assert "train" in text and "test" in text and text.count(str(dance)) >= 2
-
-
 # ------------------------------------------------------------------------------------------- train -> validate -> test
 
 
@@ -150,12 +144,21 @@ def test_train_writes_history_checkpoints_and_figures(trained):
     assert [k for k, row in enumerate(rows) if row["val_psnr"]] == [5, 11]
     for name in ("last.ckpt", "best.ckpt"):
         assert load_model(trained / name).cfg.width == 8
-    assert [pictures(trained / name) for name in ("losses.png", "teacher_forcing.png")] == [1, 1]
+    assert all(pictures(trained / name)[1] > 300 for name in ("losses.png", "teacher_forcing.png"))
 
 
-def test_validate_writes_report_figure_and_gif(copied, capsys):
+@pytest.fixture
+def seeds(monkeypatch):
+    """The seeds of all evaluations."""
+    seen, evaluate = [], evaluation.evaluate
+    monkeypatch.setattr(evaluation, "evaluate", lambda *a, **options: seen.append(a[3]) or evaluate(*a, **options))
+    return seen
+
+
+def test_validate_writes_report_figure_and_gif(copied, capsys, seeds):
     """Without --DR it is the data set of the training; results go beside the checkpoint."""
-    assert main(["validate", "--ckpt_path", f"{copied}/best.ckpt", "--val_vi_len", "20", "--quiet"]) == 0
+    flags = ["--ckpt_path", f"{copied}/best.ckpt", "--val_vi_len", "20", "--quiet"]
+    assert main(["validate", *flags, "--seed", "5"]) == 0 and seeds == [5]
     out, report = capsys.readouterr().out, json.loads((copied / "val/psnr.json").read_text())
     (sequence,) = report["sequences"]
     assert len(sequence["psnr_per_frame"]) == 19 and report["baselines"].keys() == BASELINES.keys()
@@ -163,54 +166,34 @@ def test_validate_writes_report_figure_and_gif(copied, capsys):
     for value in [report["average"], *report["baselines"].values()]:
         assert f"{value:.2f} dB" in out
     assert "SSIM" in out and "The model has learned too little" in out and str(copied / "val") in out
-    assert pictures(copied / "val/prediction.gif") == 20 and pictures(copied / "val/psnr.png") == 1
+    assert pictures(copied / "val/prediction.gif")[0] == 20 and pictures(copied / "val/psnr.png")[1] > 300
 
 
-def test_test_prints_the_table_and_writes_everything(copied, dance, capsys):
+def test_test_prints_the_table_and_writes_everything(copied, dance, capsys, seeds):
     argv = ["test", "--DR", str(dance), "--save_root", str(copied), "--quiet"]
     assert main(argv) == 0 and not (copied / "test/submission.csv").exists()
     capsys.readouterr()
-    assert main([*argv, "--submission"]) == 0
+    assert main([*argv, "--submission", "--seed", "6"]) == 0 and seeds == [0, 6]
     lines, report = capsys.readouterr().out.splitlines(), json.loads((copied / "test/psnr.json").read_text())
     assert {"sequences", "average", "grade", "baselines"} <= report.keys()
     scores = [float(m[1]) for m in map(re.compile(r"PSNR for testing sequence(?:\d+): ([\d.]+)$").match, lines) if m]
     assert lines[0].startswith("PSNR for testing sequence1: ") and len(scores) == 2
     assert f"AVG: {report['average']:.2f}" in lines and np.mean(scores) == pytest.approx(report["average"], abs=0.01)
     assert any(line.startswith(f"Grade: {report['grade']} %") for line in lines)
-    assert [pictures(copied / f"test/seq{k}.gif") for k in range(2)] == [30, 30]
+    assert [pictures(copied / f"test/seq{k}.gif")[0] for k in range(2)] == [30, 30]
     assert len((copied / "test/submission.csv").read_text().splitlines()) == 61
-
-
-def test_the_panels_of_a_gif_are_prediction_truth_and_pose(copied, dance, monkeypatch):
-    seen = []
-    monkeypatch.setattr("labutils.show.write_gif", lambda path, panels: seen.append(list(panels)))
-    shutil.copytree(dance, copied / "data")
-    shutil.rmtree(copied / "data/test/test_gt/1")
-    assert main(["test", "--DR", f"{copied}/data", "--save_root", str(copied), "--quiet"]) == 0
-    assert seen == [["prediction", "ground truth", "pose"], ["prediction", "pose"]]
-
-
-def test_the_seed_reaches_the_rollout(copied, monkeypatch):
-    seen, evaluate = [], evaluation.evaluate
-
-    def spy(model, videos, mean_frame, seed, **options):
-        seen.append(seed)
-        return evaluate(model, videos, mean_frame, seed, **options)
-
-    monkeypatch.setattr(evaluation, "evaluate", spy)
-    for command, seed in (("validate", "5"), ("test", "6")):
-        assert main([command, "--save_root", str(copied), "--seed", seed, "--quiet"]) == 0
-    assert seen == [5, 6]
 
 
 def test_data_without_truth_or_without_training_frames_are_predicted(copied, part, capsys):
     shutil.rmtree(part / "train")
+    shutil.rmtree(part / "test/test_gt/1")
     argv = ["test", "--DR", str(part), "--save_root", str(copied), "--quiet"]
     assert main(argv) == 0
     assert json.loads((copied / "test/psnr.json").read_text())["baselines"].keys() == BASELINES.keys() - {"mean_frame"}
+    panel = 3 * 64 + 4  # prediction, ground truth, pose; prediction, pose
+    assert [pictures(copied / f"test/seq{k}.gif")[1] for k in range(2)] == [3 * panel - 4, 2 * panel - 4]
     shutil.rmtree(part / "test/test_gt")
-    assert main(argv) == 0
-    assert "no true frames" in capsys.readouterr().out and pictures(copied / "test/seq1.gif") == 30
+    assert main(argv) == 0 and "no true frames" in capsys.readouterr().out
     report = json.loads((copied / "test/psnr.json").read_text())
     assert report["average"] is None and report["grade"] is None and len(report["sequences"]) == 2
 
@@ -228,10 +211,10 @@ def test_a_checkpoint_of_the_course_is_validated_tested_and_trained_on(dance, tm
     weights = ConditionalVAE(LabConfig(variant="course", F_dim=16, L_dim=8, N_dim=4, D_out_dim=16)).state_dict()
     torch.save({"state_dict": weights, "optimizer": weights, "lr": 1e-3, "tfr": 1.0, "last_epoch": 3}, path)
     places = ["--DR", str(dance), "--ckpt_path", path, "--save_root", str(out), "--quiet"]
-    assert main(["validate", *places]) == main(["test", *places]) == 0
+    assert main(["validate", *places, "--val_vi_len", "4"]) == main(["test", *places]) == 0
     assert (out / "val/psnr.json").is_file() and (out / "test/seq0.gif").is_file()
-    argv = ["train", *places, "--steps", "8", "--num_epoch", "8", "--val_vi_len", "4", "--batch_size", "1"]
-    assert main([*argv, "--device", "cpu"]) == 0
+    argv = ["train", *places, "--steps", "8", "--num_epoch", "8", "--val_vi_len", "4", "--train_vi_len", "4"]
+    assert main([*argv, "--batch_size", "1", "--device", "cpu"]) == 0
     assert [row["epoch"] for row in read_history(out / "history.csv")] == [4, 5, 6, 7]
     cfg = load_model(out / "last.ckpt").cfg
     assert (cfg.variant, cfg.F_dim) == ("course", 16)
@@ -286,6 +269,7 @@ def test_flags_win_over_the_checkpoint_and_places_are_never_taken_from_it(copied
     assert (cfg.steps, cfg.num_epoch, cfg.width) == (7, 3, LabConfig().width)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=lambda s: s.name)
 def test_a_stopped_training_leaves_a_checkpoint_to_go_on_from(signum, dance, tmp_path):

@@ -31,9 +31,6 @@ def data(home, dance, monkeypatch):
     return home
 
 
-# ---------------------------------------------------------------------------------------------------------- beginning
-
-
 @pytest.mark.parametrize("seconds, told", [(12.4, "12 s"), (150.0, "2.5 min")])
 def test_begin_and_finish_say_where_and_how_long(home, capsys, monkeypatch, seconds, told):
     clock = iter([100.0, 100.0 + seconds])
@@ -55,9 +52,6 @@ def test_the_profile_chooses_values(monkeypatch):
     monkeypatch.setenv("LAB_PROFILE", "quik")
     with pytest.raises(LabError, match="quik"):
         lab.by_profile(1, 2)
-
-
-# ------------------------------------------------------------------------------------------------------------- places
 
 
 def test_home_is_lab_home_else_the_project_else_here(tmp_path, monkeypatch):
@@ -109,9 +103,6 @@ def test_two_notebooks_make_the_dance_once(home):
     assert [process.returncode for process in pair] == [0, 0], told
     assert sorted("Rendering" in out for out, _ in told) == [False, True]
     assert all(out.rstrip().endswith("40") and not err for out, err in told)
-
-
-# ------------------------------------------------------------------------------------------------------------- models
 
 
 def test_a_model_is_trained_once_for_its_settings(data, capsys):

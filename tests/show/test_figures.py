@@ -124,12 +124,6 @@ def test_frame_strip_shows_the_strip_with_captions_and_frame_numbers():
     assert drawn(figure) == drawn(show.frame_strip(rows["pose"], columns=2)) == {}
 
 
-def test_a_notebook_shows_the_figure_once():
-    formatter = pytest.importorskip("IPython.core.formatters").DisplayFormatter()
-    shown, _ = formatter.format(show.beta_over_iterations({"a": [0, 1]}))
-    assert shown["image/png"].startswith(b"\x89PNG")
-
-
 def test_save_writes_the_format_of_the_suffix(tmp_path):
     figure = show.beta_over_iterations({"a": [0, 1]})
     assert show.save(figure, tmp_path / "new" / "a.png").read_bytes().startswith(b"\x89PNG")
