@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import anywidget
 import traitlets
@@ -41,6 +41,8 @@ class LabWidget(anywidget.AnyWidget):
     picture, as GitHub does.  Where there is nothing to draw yet, there is no picture.
     """
 
+    _esm: str  # its script and its style sheets, as ``module`` and ``styles`` give them
+    _css: str
     page_title = ""  # of a page that shows this widget alone
 
     def figure(self) -> Figure:
@@ -105,7 +107,10 @@ def still(figure: Figure, limit: int = STILL_BYTES) -> bytes:
     return buffer.getvalue()
 
 
-def bounded(value: float, low: float, high: float) -> float:
+Number = TypeVar("Number", int, float)
+
+
+def bounded(value: Number, low: Number, high: Number) -> Number:
     """The value, brought into [low, high] as a slider would; LabError where it is not a number."""
     if math.isnan(value):
         raise LabError(f"the value is not a number; it must lie in [{low:g}, {high:g}]")

@@ -10,6 +10,7 @@ without Python and goes on when the kernel is gone.  Python can read and set the
     scrubber.figure()                                               # a still for GitHub and print
 """
 
+import html
 import re
 import zlib
 from collections.abc import Mapping, Sequence
@@ -288,9 +289,9 @@ class FrameScrubber(page.LabWidget):
     # What arrives from anywhere is brought into range, as a slider would.
     @traitlets.validate("index", "sequence", "run")
     def _valid(self, proposal: Any) -> int:
-        here = self.clips[int(page.bounded(self.sequence, 0, len(self.clips) - 1))]
+        here = self.clips[page.bounded(self.sequence, 0, len(self.clips) - 1)]
         counts = {"index": len(here.pose), "sequence": len(self.clips), "run": len(here.predictions)}
-        return int(page.bounded(proposal["value"], 0, counts[proposal["trait"].name] - 1))
+        return page.bounded(proposal["value"], 0, counts[proposal["trait"].name] - 1)
 
     @traitlets.observe("sequence")
     def _shorter_sequence(self, change: Any) -> None:
@@ -313,9 +314,8 @@ class FrameScrubber(page.LabWidget):
 
         ``before`` and ``after`` are HTML above and below the widget, taken as it is; default: the title, and nothing.
         """
-        if not before and not after:
-            return super().to_html(path, title)
-        return page.write_page(path, self.page_title if title is None else title, [before, self, after])
+        title = self.page_title if title is None else title
+        return page.write_page(path, title, [before or f"<h1>{html.escape(title)}</h1>", self, after])
 
     def figure(self, columns: int = 8, sequence: int | None = None, run: int | None = None) -> Figure:
         """A still of one run: ``columns`` evenly spaced frames as a strip, and the PSNR of every frame under it.

@@ -42,7 +42,8 @@ pytest.importorskip("jupyterlab", reason="browser tests skipped: JupyterLab is n
 if not CHROMIUM:
     pytest.skip("browser tests skipped: no chromium found; set CHROMIUM to its path", allow_module_level=True)
 
-# What JupyterLab itself reports as errors when a kernel is gone
+PATIENCE = 180  # seconds that anything may take: no test is to fail because a machine is slow
+# What JupyterLab itself reports as errors when a kernel goes; what is thrown and not caught begins with "uncaught"
 GONE = ("Could not send widget sync message", "Failed to load resource", "WebSocket")
 
 
@@ -68,8 +69,9 @@ def chromium(**options: Any) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module", name="browser")
-def running_browser() -> Iterator[Any]:
-    """One browser for the tests of a file."""
+def running_browser(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """One browser for the tests of a file, which are marked so that others can be run without a browser."""
+    assert request.node.get_closest_marker("browser"), "write `pytestmark = pytest.mark.browser` at the top"
     with chromium() as running:
         yield running
 
@@ -78,7 +80,7 @@ def watch(page: Any) -> list[str]:
     """Collect what a page reports as errors: console errors, uncaught exceptions."""
     errors: list[str] = []
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("pageerror", lambda error: errors.append(f"uncaught: {error}\n{error.stack}"))
     return errors
 
 
@@ -101,13 +103,31 @@ def shown_frame(canvas: Any, width: int = 64) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def jupyterlab(folder: Path, theme: str = "JupyterLab Light", timeout: float = 60) -> Iterator["Lab"]:
+def opened(browser: Any, path: Path, **context: Any) -> Iterator[Any]:
+    """The file of a page, open in a browser without network, where nothing may be reported as an error."""
+    within = browser.new_context(**{"offline": True, "viewport": {"width": 1000, "height": 900}, **context})
+    within.set_default_timeout(1000 * PATIENCE)
+    page = within.new_page()
+    errors = watch(page)
+    page.goto(path.as_uri())
+    yield page
+    assert errors == []
+    within.close()
+
+
+def fits(page: Any, width: int) -> bool:
+    """Whether a page comes to fit a screen so wide."""
+    page.set_viewport_size({"width": width, "height": 1000})
+    return until(lambda: page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
+
+
+@contextlib.contextmanager
+def jupyterlab(folder: Path, theme: str = "JupyterLab Light") -> Iterator["Lab"]:
     """A JupyterLab server over ``folder``, with settings and runtime files of its own, gone at the end.
 
     Args:
         folder: its notebooks; the repository is on the kernels' Python path.
         theme: ``JupyterLab Light`` or ``JupyterLab Dark``.
-        timeout: seconds it may take to start.
     """
     home = Path(folder) / ".jupyter-test"
     settings = home / "settings" / "@jupyterlab" / "apputils-extension"
@@ -137,21 +157,16 @@ def jupyterlab(folder: Path, theme: str = "JupyterLab Light", timeout: float = 6
     with open(home / "server.log", "w+") as log:
         server = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=log)
         try:
-            end = time.monotonic() + timeout
-            while True:
-                with contextlib.suppress(OSError):
-                    lab.get("api/status")
-                    break
-                if server.poll() is not None or time.monotonic() > end:
-                    log.seek(0)
-                    raise RuntimeError(f"JupyterLab did not start:\n{log.read()[-3000:]}")
-                time.sleep(0.1)
+            if not until(lambda: server.poll() is not None or lab.answers()) or server.poll() is not None:
+                log.seek(0)
+                raise RuntimeError(f"JupyterLab did not start:\n{log.read()[-3000:]}")
             yield lab
         finally:
             for client in lab.clients:
                 client.stop_channels()
-            for kernel in lab.get("api/kernels") if server.poll() is None else []:
-                lab.request("DELETE", f"api/kernels/{kernel['id']}")
+            with contextlib.suppress(OSError):
+                for kernel in lab.get("api/kernels"):
+                    lab.request("DELETE", f"api/kernels/{kernel['id']}")
             server.terminate()
             try:
                 server.wait(10)
@@ -188,26 +203,34 @@ class Lab:
     def request(self, method: str, path: str) -> bytes:
         headers = {"Authorization": f"token {self.token}"}
         request = urllib.request.Request(f"{self.url}/{path}", headers=headers, method=method)
-        with urllib.request.urlopen(request, timeout=5) as reply:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as reply:
             return reply.read()
+
+    def answers(self) -> bool:
+        """Whether the server can be asked."""
+        with contextlib.suppress(OSError):
+            self.get("api/status")
+            return True
+        return False
+
+    def kernel(self, notebook: str) -> str | None:
+        """The id of a notebook's kernel, once that waits for the browser's messages."""
+        kernels = [s["kernel"] for s in self.get("api/sessions") if s["path"] == notebook]
+        return next((k["id"] for k in kernels if k["execution_state"] == "idle" and k["connections"]), None)
 
     def get(self, path: str) -> Any:
         return json.loads(self.request("GET", path))
 
     def open(self, browser: Any, notebook: str, width: int = 1400, height: int = 1000, **context: Any) -> "Tab":
         """Open a notebook of the server's folder and wait until its kernel is ready."""
-        page = browser.new_context(viewport={"width": width, "height": height}, **context).new_page()
+        within = browser.new_context(viewport={"width": width, "height": height}, **context)
+        within.set_default_timeout(1000 * PATIENCE)
+        page = within.new_page()
         errors = watch(page)
         page.goto(f"{self.url}/lab/tree/{notebook}?reset&token={self.token}")
-        page.wait_for_selector(".jp-NotebookPanel .jp-CodeCell", timeout=60_000)
-        end = time.monotonic() + 60
-        while True:
-            sessions = [s for s in self.get("api/sessions") if s["path"] == notebook]
-            if sessions and sessions[0]["kernel"]["execution_state"] == "idle" and sessions[0]["kernel"]["connections"]:
-                return Tab(self, page, errors, sessions[0]["kernel"]["id"])
-            if time.monotonic() > end:
-                raise RuntimeError(f"the kernel of {notebook} is not ready: {sessions}")
-            time.sleep(0.1)
+        page.wait_for_selector(".jp-NotebookPanel .jp-CodeCell")
+        assert until(lambda: self.kernel(notebook) is not None), f"the kernel of {notebook} is not ready"
+        return Tab(self, page, errors, str(self.kernel(notebook)))
 
 
 class Tab:
@@ -222,10 +245,10 @@ class Tab:
         self.client = BlockingKernelClient(connection_file=str(lab.runtime / f"kernel-{kernel}.json"))
         self.client.load_connection_file()
         self.client.start_channels()
-        self.client.wait_for_ready(30)
+        self.client.wait_for_ready(PATIENCE)
         lab.clients.append(self.client)
 
-    def run_all(self, timeout: float = 60) -> None:
+    def run_all(self, timeout: float = PATIENCE) -> None:
         """Run all cells and wait for the last one.
 
         Raises:
@@ -246,7 +269,7 @@ class Tab:
         assert not failed, failed[0]
         assert ended == "ended", f"the cells still run after {timeout} s"
 
-    def python(self, code: str, timeout: float = 30) -> str:
+    def python(self, code: str) -> str:
         """Run code in the notebook's kernel, beside the browser; what it prints, without spaces at the ends."""
         text: list[str] = []
 
@@ -257,7 +280,7 @@ class Tab:
             elif message["msg_type"] == "error":
                 text.append("\n".join(content["traceback"]))
 
-        reply = self.client.execute_interactive(code, timeout=timeout, output_hook=collect, allow_stdin=False)
+        reply = self.client.execute_interactive(code, timeout=PATIENCE, output_hook=collect, allow_stdin=False)
         assert reply["content"]["status"] == "ok", "".join(text)
         return "".join(text).strip()
 
@@ -273,13 +296,12 @@ class Tab:
     def shut_down_kernel(self) -> None:
         """End the kernel, as "Shut Down Kernel" does, and wait until it is gone."""
         self.lab.request("DELETE", f"api/kernels/{self.kernel}")
-        end = time.monotonic() + 20
-        while any(k["id"] == self.kernel for k in self.lab.get("api/kernels")):
-            assert time.monotonic() < end, "the kernel does not end"
-            time.sleep(0.1)
+        assert until(lambda: all(k["id"] != self.kernel for k in self.lab.get("api/kernels"))), (
+            "the kernel does not end"
+        )
 
 
-def until(condition: Any, seconds: float = 5) -> bool:
+def until(condition: Any, seconds: float = PATIENCE) -> bool:
     """Call ``condition`` until it is true; False when the time is over."""
     end = time.monotonic() + seconds
     while not condition():

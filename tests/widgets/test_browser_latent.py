@@ -12,6 +12,7 @@ from labutils.dataset import load_split
 from labutils.widgets import LatentExplorer, ReparameterizationExplorer
 from labutils.widgets.latent import difference_image
 
+pytestmark = pytest.mark.browser
 # A model that has learned for seconds hardly listens to z; its weights on z are raised until z shows.
 CELLS = """\
 import numpy as np, torch

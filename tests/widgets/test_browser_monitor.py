@@ -1,23 +1,25 @@
 """TrainingMonitor in a real JupyterLab, while ``fit`` keeps the kernel busy: curves, Stop, interrupt, an error."""
 
 import re
-import time
 
 import numpy as np
 import pytest
-from browser import jupyterlab, running_browser, until, watch, write_notebook  # noqa: F401, a fixture
+from browser import fits, jupyterlab, opened, running_browser, until, write_notebook  # noqa: F401, a fixture
 
-SETUP = """import numpy as np, torch
+pytestmark = pytest.mark.browser
+CELLS = [
+    """import numpy as np, torch
+from labutils.checkpoint import load_model, read_history
 from labutils.config import LabConfig
-from labutils.images import Video
 from labutils.errors import LabError
-from labutils.model import ConditionalVAE, load_model
-from labutils.training import fit, read_history
-from labutils.widgets.monitor import TrainingMonitor
+from labutils.images import Video
+from labutils.model import ConditionalVAE
+from labutils.training import fit
+from labutils.widgets import TrainingMonitor
 
 torch.manual_seed(0)
-cfg = LabConfig(frame_H=16, frame_W=24, width=8, N_dim=4, train_vi_len=4, batch_size=2, minutes=3, num_epoch=400,
-                per_val=2, num_workers=1)
+cfg = LabConfig(frame_H=16, frame_W=24, width=8, N_dim=4, train_vi_len=4, batch_size=2, num_epoch=100_000, per_val=2,
+                num_workers=1)
 
 def video(frames, seed):
     noise = np.random.default_rng(seed).integers(0, 256, (2, frames, 16, 24, 3), dtype=np.uint8)
@@ -26,14 +28,11 @@ def video(frames, seed):
 train, val = video(64, 0), video(9, 1)
 
 def run(monitor, name, *others):
-    return fit(ConditionalVAE(cfg), train, val, cfg.replace(save_root=name), [*others, monitor])"""
-CELLS = [
-    SETUP,
+    return fit(ConditionalVAE(cfg), train, val, cfg.replace(save_root=name), [*others, monitor])""",
     "monitor = TrainingMonitor()\nhistory = run(monitor, 'stopped')",
     """saved = read_history("stopped/history.csv")
 load_model("stopped/last.ckpt")
-print("after:", monitor.state, saved == history, history[-1]["val_psnr"] is not None)
-print("rate:", monitor.messages, history[-1]["seconds"])""",
+print("after:", monitor.state, saved == history, history[-1]["val_psnr"] is not None)""",
     "second = TrainingMonitor()\nhistory = run(second, 'interrupted')",
     """load_model("interrupted/last.ckpt")
 print("after interrupt:", second.state, read_history("interrupted/history.csv") == history)""",
@@ -57,11 +56,18 @@ def tab(browser, tmp_path_factory):
         yield tab
 
 
+@pytest.fixture
+def monitor(tab):
+    """The first of the notebook's monitors."""
+    return Monitor(tab.page)
+
+
 class Monitor:
     """One monitor on a page, as a user sees it."""
 
     def __init__(self, page, position=0):
-        self.root = page.locator(".lab-monitor").nth(position)
+        self.page, self.root = page, page.locator(".lab-monitor").nth(position)
+        self.root.wait_for()
 
     @property
     def state(self):
@@ -70,13 +76,18 @@ class Monitor:
     def fact(self, name):
         return self.root.locator(f".lm-fact-{name} b").inner_text()
 
+    def paths(self, panel):
+        return self.root.locator(f".lm-panel-{panel} .lab-curves path")
+
     def points(self, panel):
         """Number of points of the first curve of a panel."""
-        path = self.root.locator(f".lm-panel-{panel} .lab-curves path").first
-        return len(re.findall("[ML]", path.get_attribute("d")))
+        return len(re.findall("[ML]", self.paths(panel).first.get_attribute("d")))
 
-    def last_step(self):
-        return float(self.fact("step"))
+    def step(self):
+        return int(self.fact("step"))
+
+    def cursors(self):
+        return self.root.locator('.lm-cursor[visibility="visible"]').count()
 
 
 def printed(page, start):
@@ -85,24 +96,21 @@ def printed(page, start):
     return next((line for text in texts for line in text.splitlines() if line.startswith(start)), "")
 
 
-def test_curves_grow_while_fit_blocks_the_kernel(tab):
-    monitor = Monitor(tab.page)
-    monitor.root.wait_for(timeout=60_000)
-    assert until(lambda: monitor.state == "running" and monitor.root.locator(".lm-panel-loss path").count() >= 1, 30)
-    step, before = monitor.last_step(), monitor.root.locator(".lm-panels").screenshot()
-    assert until(lambda: monitor.last_step() > step + 50, 20)
-    assert monitor.points("loss") > 50 and monitor.points("kl") > 50 and monitor.points("lr") > 50
+def test_curves_grow_while_fit_blocks_the_kernel(tab, monitor):
+    assert until(lambda: monitor.state == "running" and monitor.paths("loss").count() >= 1)
+    step, before = monitor.step(), monitor.root.locator(".lm-panels").screenshot()
+    assert until(lambda: monitor.step() > step + 50)
+    assert min(monitor.points(panel) for panel in ("loss", "kl", "lr")) > 50
     assert monitor.root.locator(".lm-panels").screenshot() != before
-    assert until(lambda: monitor.points("val_psnr") >= 2, 30) and "dB" in monitor.fact("best")
-    assert re.fullmatch(r"[0-2]:\d\d", monitor.fact("left")) and float(monitor.fact("frames").replace(",", "")) > 1
-    assert printed(tab.page, "after") == ""
+    assert until(lambda: monitor.paths("val_psnr").count() and monitor.points("val_psnr") >= 2)
+    assert "dB" in monitor.fact("best") and float(monitor.fact("frames").replace(",", "")) > 0
+    assert re.fullmatch(r"[\d:]+:\d\d", monitor.fact("left")) and printed(tab.page, "after") == ""
 
 
-def test_the_strip_shows_truth_and_prediction(tab):
-    monitor = Monitor(tab.page)
+def test_the_strip_shows_truth_and_prediction(monitor):
     canvases = monitor.root.locator(".lm-strip canvas")
-    assert until(lambda: canvases.count() == 3 and canvases.first.is_visible(), 20)
-    frames, labels = np.random.default_rng(1).integers(0, 256, (2, 9, 16, 24, 3), dtype=np.uint8)  # SETUP's val
+    assert until(lambda: canvases.count() == 3 and canvases.first.is_visible())
+    frames, labels = np.random.default_rng(1).integers(0, 256, (2, 9, 16, 24, 3), dtype=np.uint8)  # the cells' val
     for k, expected in enumerate((labels, frames, frames)):
         pixels = canvases.nth(k).evaluate(
             """c => [0, c.width - 24].map(x => [...c.getContext("2d").getImageData(x, 0, 24, 16).data])"""
@@ -112,67 +120,49 @@ def test_the_strip_shows_truth_and_prediction(tab):
         assert (last == expected[8]).all() == (k < 2)
 
 
-def test_hovering_reads_all_panels_at_one_step(tab):
-    monitor, page = Monitor(tab.page), tab.page
+def test_hovering_reads_all_panels_at_one_step(monitor):
     box = monitor.root.locator(".lm-panel-beta svg").bounding_box()
-    page.mouse.move(box["x"] + 120, box["y"] + 60)
-    assert monitor.root.locator('.lm-cursor[visibility="visible"]').count() == 6
-    page.mouse.move(2, 2)
-    assert until(lambda: monitor.root.locator('.lm-cursor[visibility="visible"]').count() == 0)
+    monitor.page.mouse.move(box["x"] + 120, box["y"] + 60)
+    assert until(lambda: monitor.cursors() == 6)
+    monitor.page.mouse.move(2, 2)
+    assert until(lambda: monitor.cursors() == 0)
 
 
-def test_stop_by_keyboard_ends_the_blocking_fit_and_the_next_cell_goes_on(tab, record_property):
-    monitor = Monitor(tab.page)
-    monitor.root.get_by_role("button", name="Stop").focus()
-    began = time.monotonic()
+def test_stop_by_keyboard_ends_the_blocking_fit_and_the_next_cell_goes_on(tab, monitor):
+    stop = monitor.root.get_by_role("button", name="Stop")
+    stop.focus()
     tab.page.keyboard.press("Enter")
     assert monitor.root.locator(".lm-state").inner_text() in ("stopping", "stopped")
-    assert until(lambda: monitor.state == "stopped", 15)
-    text = f"Stop: {time.monotonic() - began:.1f} s"
-    print(f"\n{text}")
-    record_property("stop", text)
-    assert until(lambda: printed(tab.page, "after:") == "after: stopped True True", 15)
-    messages, seconds = map(float, printed(tab.page, "rate:").split()[1:])
-    assert messages <= 2.5 * seconds + 5  # the events (start, stopping, validation, end) come on top of the rate
+    assert until(lambda: monitor.state == "stopped")
+    assert until(lambda: printed(tab.page, "after:") == "after: stopped True True")
     assert monitor.root.locator(".lm-message").inner_text() == "checkpoint: stopped/last.ckpt"
-    assert not monitor.root.get_by_role("button", name="Stop").is_visible()
+    assert not stop.is_visible()
     assert tab.page.locator(".jp-RenderedImage").count() == 0  # its output holds a picture now, which is not shown
 
 
 def test_the_notebooks_interrupt_ends_it_as_cleanly(tab):
     monitor = Monitor(tab.page, 1)
-    monitor.root.wait_for(timeout=20_000)
-    assert until(lambda: monitor.root.locator(".lm-panel-loss path").count() >= 1, 20)
+    assert until(lambda: monitor.paths("loss").count() >= 1)
     tab.lab.request("POST", f"api/kernels/{tab.kernel}/interrupt")
-    assert until(lambda: printed(tab.page, "after interrupt:") == "after interrupt: stopped True", 20)
+    assert until(lambda: printed(tab.page, "after interrupt:") == "after interrupt: stopped True")
     assert until(lambda: monitor.state == "stopped")
 
 
-def test_an_error_is_shown_and_the_first_run_still_stands(tab):
-    monitor = Monitor(tab.page, 2)
-    monitor.root.wait_for(timeout=20_000)
-    assert until(lambda: monitor.state == "failed", 20)
-    assert monitor.root.get_by_role("alert").inner_text() == "a fault of the test"
-    first = Monitor(tab.page)
-    assert first.state == "stopped" and first.points("loss") > 50
-    assert tab.python("print(monitor.state, third.state, monitor._trainer)") == "stopped failed None"
-    assert tab.errors == []
+def test_an_error_is_shown_and_the_first_run_still_stands(tab, monitor):
+    third = Monitor(tab.page, 2)
+    assert until(lambda: third.state == "failed")
+    assert third.root.get_by_role("alert").inner_text() == "a fault of the test"
+    assert monitor.state == "stopped" and monitor.points("loss") > 50
+    assert tab.value("[monitor.state, third.state]") == ["stopped", "failed"] and tab.errors == []
 
 
-def test_the_record_survives_the_kernel_and_travels_as_a_page(tab, browser, tmp_path):
+def test_the_record_survives_the_kernel_and_travels_as_a_page(tab, monitor, browser, tmp_path):
     path = tmp_path / "page.html"
     tab.python(f"monitor.to_html({str(path)!r})")
     tab.shut_down_kernel()
-    monitor = Monitor(tab.page)
     assert monitor.state == "stopped" and monitor.points("loss") > 50
-    context = browser.new_context(offline=True, viewport={"width": 900, "height": 900}, color_scheme="dark")
-    page = context.new_page()
-    errors = watch(page)
-    page.goto(path.as_uri())
-    copy = Monitor(page)
-    assert until(lambda: copy.state == "stopped")
-    assert copy.fact("step") == monitor.fact("step") and copy.points("loss") == monitor.points("loss")
-    page.set_viewport_size({"width": 380, "height": 900})
-    assert until(lambda: page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
-    assert errors == []
-    context.close()
+    with opened(browser, path, color_scheme="dark") as page:
+        copy = Monitor(page)
+        assert until(lambda: copy.state == "stopped")
+        assert copy.fact("step") == monitor.fact("step") and copy.points("loss") == monitor.points("loss")
+        assert fits(page, 380)

@@ -7,46 +7,23 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
+import tiny
 from matplotlib.figure import Figure
 
-from labutils.config import LabConfig
+from labutils.checkpoint import load_model, read_history
 from labutils.errors import LabError
-from labutils.images import Video
-from labutils.model import ConditionalVAE, load_model
-from labutils.training import fit, read_history
+from labutils.training import fit
+from labutils.widgets import TrainingMonitor
 from labutils.widgets import monitor as module
-from labutils.widgets.monitor import POINTS, Readings, TrainingMonitor, decimate, means, time_left
+from labutils.widgets.monitor import POINTS, Readings, decimate, means, time_left
 from labutils.widgets.page import STILL_BYTES
 
-TINY = dict(
-    frame_H=16, frame_W=24, width=8, N_dim=4, train_vi_len=4, batch_size=2, num_epoch=6, per_save=1, per_val=2,
-    num_workers=1,
-)  # fmt: skip
+VAL = tiny.noise(9, seed=1)
 
 
-def video(frames=20, seed=0):
-    rng = np.random.default_rng(seed)
-    return Video("video", *rng.integers(0, 256, (2, frames, 16, 24, 3), dtype=np.uint8))
-
-
-def train(tmp_path, *callbacks, val=True, resume=None, **changes):
-    cfg = LabConfig(**{**TINY, "save_root": str(tmp_path), **changes})
-    torch.manual_seed(0)
-    return fit(ConditionalVAE(cfg), video(), video(9, 1) if val else None, cfg, callbacks, resume)
-
-
-class Events:
-    """IPython's events, as far as the monitor uses them."""
-
-    def __init__(self):
-        self.callbacks = {"post_run_cell": []}
-
-    def register(self, name, function):
-        self.callbacks[name].append(function)
-
-    def unregister(self, name, function):
-        self.callbacks[name].remove(function)
+def train(folder, *callbacks, val=True, resume=None, **changes):
+    cfg = tiny.config(folder, **{"num_epoch": 6, "per_val": 2, "quiet": False, **changes})
+    return fit(tiny.model(cfg), tiny.noise(), VAL if val else None, cfg, callbacks, resume)
 
 
 @pytest.fixture
@@ -56,30 +33,57 @@ def notebook(monkeypatch):
     import IPython
     import IPython.display
 
-    shell = SimpleNamespace(kernel=object(), events=Events(), sent=[], shown=[], updated=[])
+    hooks = []  # of post_run_cell
+    events = SimpleNamespace(register=lambda _, hook: hooks.append(hook), unregister=lambda _, hook: hooks.remove(hook))
+    shell = SimpleNamespace(kernel=object(), events=events, hooks=hooks, sent=[], shown=[], updated=[])
 
     def display(widget, display_id):
         shell.shown.append(widget)
         return SimpleNamespace(update=lambda it: shell.updated.append((it, "image/png" in it._repr_mimebundle_()[0])))
 
-    monkeypatch.setattr(IPython, "get_ipython", lambda: shell)
-    monkeypatch.setattr(IPython.display, "display", display)
-    before = signal.getsignal(signal.SIGINT)
     original = TrainingMonitor._update
 
     def update(self, event, trainer):
         count = self.messages
         original(self, event, trainer)
         if self.messages > count:
-            shell.sent.append((event, self.state, self._now, self._curves, self._predicted))
+            shell.sent.append((event, self.state, self._now))
 
+    monkeypatch.setattr(IPython, "get_ipython", lambda: shell)
+    monkeypatch.setattr(IPython.display, "display", display)
     monkeypatch.setattr(TrainingMonitor, "_update", update)
+    before = signal.getsignal(signal.SIGINT)
     yield shell
-    assert signal.getsignal(signal.SIGINT) == before and shell.events.callbacks["post_run_cell"] == []
+    assert signal.getsignal(signal.SIGINT) == before and hooks == []
 
 
 def numbers(packed):
     return [np.frombuffer(part, "<f4") for part in packed]
+
+
+def once(action):
+    """A callback that acts at the first "log" only."""
+    done = []
+
+    def callback(event, trainer):
+        if event == "log" and not done:
+            done.append(True)
+            action(trainer)
+
+    return callback
+
+
+def on(event, action):
+    return lambda it, trainer: action(trainer) if it == event else None
+
+
+def throw(error):
+    raise error
+
+
+def cell_ends(notebook, error):
+    for hook in list(notebook.hooks):
+        hook(SimpleNamespace(error_in_exec=error, error_before_exec=None))
 
 
 # ------------------------------------------------------------------------------------------------------------ numbers
@@ -100,9 +104,7 @@ def test_decimation_keeps_the_ends_and_the_extremes(n):
 
 def test_a_single_spike_survives_wherever_it_is():
     for k in range(0, 3000, 37):
-        y = np.zeros(3000)
-        y[k] = 1
-        x, kept = decimate(np.arange(3000), y)
+        x, kept = decimate(np.arange(3000), np.eye(1, 3000, k)[0])
         assert kept.max() == 1 and x[kept.argmax()] == k
 
 
@@ -110,16 +112,14 @@ def test_a_single_spike_survives_wherever_it_is():
 def test_means_are_those_of_equal_parts(n):
     x, y = np.arange(n, dtype=float), np.random.default_rng(n).normal(size=n)
     a, b = means(x, y)
-    size = -(-n // 100)
+    parts = [slice(k, k + -(-n // 100)) for k in range(0, n, -(-n // 100))]
     assert len(a) <= 100
-    np.testing.assert_allclose(b, [y[k : k + size].mean() for k in range(0, n, size)])
-    np.testing.assert_allclose(a, [x[k : k + size].mean() for k in range(0, n, size)])
+    np.testing.assert_allclose(b, [y[part].mean() for part in parts])
+    np.testing.assert_allclose(a, [x[part].mean() for part in parts])
 
 
 def test_time_left():
-    assert time_left(0, 10, 3) is None
-    assert time_left(2, 10, 3) == 12
-    assert time_left(10, 10, 3) == 0
+    assert [time_left(done, 10, 3) for done in (0, 2, 10)] == [None, 12, 0]
 
 
 def test_readings_grow_with_the_history():
@@ -135,9 +135,9 @@ def test_readings_grow_with_the_history():
 
 
 def test_a_run_arrives_whole(notebook, tmp_path):
-    monitor = TrainingMonitor()
-    history = train(tmp_path, monitor)
-    assert monitor.state == "finished" and str(tmp_path / "last.ckpt") in monitor.message
+    monitor, predictions = TrainingMonitor(), []
+    history = train(tmp_path, monitor, on("validate", lambda trainer: predictions.append(trainer.prediction)))
+    assert monitor.state == "finished" and str(tmp_path / "out" / "last.ckpt") in monitor.message
     assert notebook.shown == [monitor] and monitor.history == history
     for key in ("loss", "mse", "kl", "beta", "tfr", "lr"):
         x, y = numbers(monitor._curves[key])
@@ -150,16 +150,11 @@ def test_a_run_arrives_whole(notebook, tmp_path):
     assert (now["position"], now["epoch"], now["epochs"], now["step"], now["left"]) == (1, 5, 6, len(history), 0)
     assert now["best"]["psnr"] == max(value for _, value in validated) and now["rate"] > 0
 
-
-def test_the_strip_is_the_latest_validation(notebook, tmp_path):
-    got = []
-    monitor = TrainingMonitor()
-    history = train(tmp_path, monitor, lambda event, t: got.append(t.prediction) if event == "validate" else None)
-    val, frames = video(9, 1), [0, 1, 3, 4, 5, 7, 8]
+    frames = [0, 1, 3, 4, 5, 7, 8]  # of 9: the strip shows the latest validation
     assert monitor._given["frames"] == [t + 1 for t in frames]
-    for name, expected in (("pose", val.labels), ("truth", val.frames)):
-        assert monitor._given[name] == expected[frames].tobytes()
-    assert monitor._predicted["pixels"] == got[-1][frames].tobytes()
+    assert monitor._given["pose"] == VAL.labels[frames].tobytes()
+    assert monitor._given["truth"] == VAL.frames[frames].tobytes()
+    assert monitor._predicted["pixels"] == predictions[-1][frames].tobytes()
     assert monitor._predicted["psnr"] == history[-1]["val_psnr"] and monitor._predicted["each"][0] is None
 
 
@@ -173,24 +168,23 @@ def test_messages_are_few(notebook, tmp_path, monkeypatch, cost):
         return clock.now
 
     monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=tick))
-    cfg, rows = LabConfig(**TINY), []
     budget = SimpleNamespace(step=0, seconds=0.0, position=0, length=4000, epoch=0, spent=False)
-    val = video(9, 1)
-    trainer = SimpleNamespace(cfg=cfg, budget=budget, history=rows, val=val, prediction=val.frames, stopping=False,
-                              save_root=tmp_path)  # fmt: skip
+    trainer = SimpleNamespace(cfg=tiny.config(), budget=budget, history=[], val=VAL, prediction=VAL.frames,
+                              stopping=False, save_root=tmp_path)  # fmt: skip
     monitor = TrainingMonitor()
     monitor("start", trainer)
     for step in range(4000):
         clock.now += 0.05
-        rows.append(dict(step=step, epoch=0, loss=1.0, mse=1.0, kl=1.0, beta=1.0, tfr=1.0, lr=1.0, val_psnr=None))
+        row = dict(step=step, epoch=0, loss=1.0, mse=1.0, kl=1.0, beta=1.0, tfr=1.0, lr=1.0, val_psnr=None)
+        trainer.history.append(row)
         budget.step = budget.position = step + 1
         budget.seconds = clock.now
         monitor("log", trainer)
         if step % 20 == 19:
-            rows[-1]["val_psnr"] = 20.0
+            row["val_psnr"] = 20.0
             monitor("validate", trainer)
     monitor("end", trainer)
-    inner = [s for s in notebook.sent if s[0] not in ("start", "end")]
+    inner = [event for event, *_ in notebook.sent if event not in ("start", "end")]
     pause = max(module.INTERVAL, cost / module.SHARE)
     assert 0.7 * clock.now / pause < len(inner) <= clock.now / pause
     assert notebook.sent[0][0] == "start" and notebook.sent[-1][0] == "end"
@@ -205,39 +199,28 @@ def test_without_validation(notebook, tmp_path):
 
 
 def test_a_resumed_run_shows_all_of_it(notebook, tmp_path):
-    train(tmp_path, lambda event, trainer: trainer.stop() if event == "validate" else None, quiet=True)
-    done = len(read_history(tmp_path / "history.csv"))
+    train(tmp_path, on("validate", lambda trainer: trainer.stop()), quiet=True)
+    done = len(read_history(tmp_path / "out" / "history.csv"))
     monitor = TrainingMonitor()
-    history = train(tmp_path, monitor, resume=tmp_path / "last.ckpt")
+    history = train(tmp_path, monitor, resume=tmp_path / "out" / "last.ckpt")
     assert 0 < done < len(history) and len(numbers(monitor._curves["loss"])[0]) == len(history)
-    assert notebook.sent[0][2]["step"] == done and notebook.sent[0][2]["left"] is None
+    now = notebook.sent[0][2]
+    assert now["step"] == done and now["left"] is None
 
 
-def test_a_second_run_starts_afresh(notebook, tmp_path):
+def test_a_second_run_starts_afresh_and_outputs_get_a_picture(notebook, tmp_path):
+    monitor = TrainingMonitor()
+    assert "image/png" not in monitor._repr_mimebundle_()[0]  # shown in a cell before, so not by the first run
+    train(tmp_path / "0", monitor, num_epoch=1)
+    assert notebook.shown == notebook.updated == []
     monitor = TrainingMonitor()
     train(tmp_path / "1", monitor)
     history = train(tmp_path / "2", monitor, val=False, num_epoch=3)
     assert notebook.sent[-1][1] == "finished" and monitor._predicted == {} and monitor.history == history
     assert len(numbers(monitor._curves["loss"])[0]) == len(history)
-    assert notebook.shown == [monitor, monitor]
-
-
-def test_its_output_gets_a_picture_when_there_are_curves(notebook, tmp_path):
-    monitor = TrainingMonitor()
-    assert "image/png" not in monitor._repr_mimebundle_()[0]
-    monitor._shown = False
-    train(tmp_path / "1", monitor)
-    train(tmp_path / "2", monitor, val=False)
     assert notebook.shown == [monitor, monitor] and notebook.updated == [(monitor, True)] * 2
     picture = base64.b64decode(monitor._repr_mimebundle_()[0]["image/png"])
     assert picture[:4] == b"\x89PNG" and len(picture) <= STILL_BYTES
-
-
-def test_a_monitor_that_is_shown_already_is_not_shown_again(notebook, tmp_path):
-    monitor = TrainingMonitor()
-    monitor._repr_mimebundle_()
-    train(tmp_path, monitor)
-    assert notebook.shown == notebook.updated == []
 
 
 # -------------------------------------------------------------------------------------------------------- how it ends
@@ -246,79 +229,46 @@ def test_a_monitor_that_is_shown_already_is_not_shown_again(notebook, tmp_path):
 def test_stop_ends_with_a_checkpoint(notebook, tmp_path):
     monitor = TrainingMonitor()
 
-    def press(event, trainer):
-        if event == "log" and not trainer.stopping:
-            monitor._hear(monitor, "nonsense", [])
-            assert not trainer.stopping
-            monitor._hear(monitor, "stop", [])
-            assert trainer.stopping and monitor.state == "running"  # the message comes in another thread
+    def press(trainer):
+        monitor._hear(monitor, "nonsense", [])
+        assert not trainer.stopping
+        monitor._hear(monitor, "stop", [])
+        assert trainer.stopping and monitor.state == "running"  # the message comes in another thread
 
-    history = train(tmp_path, press, monitor, num_epoch=1000)
+    history = train(tmp_path, once(press), monitor, num_epoch=1000)
     assert monitor.state == "stopped" and "last.ckpt" in monitor.message
-    assert [state for _, state, *_ in notebook.sent] == ["running", "stopping", "stopped"]
+    assert [state for _, state, _ in notebook.sent] == ["running", "stopping", "stopped"]
     assert len(history) < 30 and history[-1]["val_psnr"] is not None
-    assert read_history(tmp_path / "history.csv") == history
-    load_model(tmp_path / "last.ckpt")
+    assert read_history(tmp_path / "out" / "history.csv") == history
+    load_model(tmp_path / "out" / "last.ckpt")
 
 
 def test_the_notebooks_interrupt_is_a_stop_and_a_second_one_is_not(notebook, tmp_path):
-    def interrupt(event, trainer):
-        if event == "log":
-            signal.raise_signal(signal.SIGINT)
-
     monitor = TrainingMonitor()
-    history = train(tmp_path / "1", interrupt_once(interrupt), monitor, num_epoch=1000)
+    history = train(tmp_path / "1", once(lambda _: signal.raise_signal(signal.SIGINT)), monitor, num_epoch=1000)
     assert monitor.state == "stopped" and history[-1]["val_psnr"] is not None
-
     with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "2", lambda event, trainer: [interrupt(event, trainer) for _ in range(2)], monitor)
+        train(tmp_path / "2", once(lambda _: [signal.raise_signal(signal.SIGINT) for _ in range(2)]), monitor)
     cell_ends(notebook, KeyboardInterrupt())
-    assert monitor.state == "interrupted" and (tmp_path / "2" / "last.ckpt").is_file()
-
-
-def interrupt_once(callback):
-    done = []
-
-    def once(event, trainer):
-        if event == "log" and not done:
-            done.append(True)
-            callback(event, trainer)
-
-    return once
-
-
-def cell_ends(notebook, error):
-    for callback in list(notebook.events.callbacks["post_run_cell"]):
-        callback(SimpleNamespace(error_in_exec=error, error_before_exec=None))
+    assert monitor.state == "interrupted" and (tmp_path / "2" / "out" / "last.ckpt").is_file()
 
 
 @pytest.mark.parametrize(
-    ("error", "message"),
-    [(LabError("the loss is nan"), "the loss is nan"), (RuntimeError("no memory"), "RuntimeError: no memory")],
+    ("error", "caught", "message"),
+    [
+        (LabError("the loss is nan"), False, "the loss is nan"),
+        (RuntimeError("no memory"), False, "RuntimeError: no memory"),
+        (LabError("no"), True, "an error ended it, which the cell caught"),
+    ],
 )
-def test_an_error_is_shown(notebook, tmp_path, error, message):
-    def fail(event, trainer):
-        if event == "epoch":
-            raise error
-
+def test_an_error_is_shown(notebook, tmp_path, error, caught, message):
     monitor = TrainingMonitor()
     with pytest.raises(type(error)):
-        train(tmp_path, fail, monitor)
+        train(tmp_path, monitor, on("epoch", lambda _: throw(error)))
     assert monitor.state == "running"
-    cell_ends(notebook, error)
+    cell_ends(notebook, None if caught else error)
     assert (monitor.state, monitor.message) == ("failed", message)
     monitor.stop()  # too late, and harmless
-
-
-def test_an_error_that_the_cell_caught_is_shown_too(notebook, tmp_path):
-    def fail(event, trainer):
-        raise LabError("no")
-
-    monitor = TrainingMonitor()
-    with pytest.raises(LabError):
-        train(tmp_path, monitor, fail)
-    cell_ends(notebook, None)
-    assert monitor.state == "failed"
 
 
 # ------------------------------------------------------------------------------------------------------- elsewhere
@@ -351,9 +301,8 @@ def test_records(notebook, tmp_path):
     figure = monitor.figure()
     assert isinstance(figure, Figure) and figure._repr_png_()[:4] == b"\x89PNG"
     np.testing.assert_array_equal(figure.axes[0].lines[0].get_ydata(), [row["loss"] for row in history])
-    assert [axes.get_title(loc="left") for axes in figure.axes[:3]] == [
-        "loss, MSE", "KL (nats per frame)", "validation PSNR (dB)",
-    ]  # fmt: skip
+    titles = [axes.get_title(loc="left") for axes in figure.axes[:3]]
+    assert titles == ["loss, MSE", "KL (nats per frame)", "validation PSNR (dB)"]
     assert figure.axes[-1].images[0].get_array().shape[0] == 3 * (3 * 16 + 4) - 4
     train(tmp_path, monitor, val=False)
     assert len(monitor.figure().axes) == 6

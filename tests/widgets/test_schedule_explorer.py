@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import traitlets
 
-from labutils.config import LabConfig, add_flags, flags_given
+from labutils.commands import train_arguments
+from labutils.config import LabConfig
 from labutils.errors import LabError
-from labutils.widgets.schedule import DEFAULTS, FLOATS, PRESETS, SETTINGS, ScheduleExplorer
+from labutils.widgets import ScheduleExplorer
+from labutils.widgets.schedule import DEFAULTS, FLOATS, PRESETS, SETTINGS
 
 CHOSEN = dict(
     num_epoch=30, kl_anneal_type="Cyclical", kl_anneal_cycle=3, kl_anneal_ratio=0.5, kl_anneal_shape="sigmoid",
@@ -25,27 +27,21 @@ def test_it_starts_from_a_configuration_and_gives_one_back():
     explorer.tfr_sde = 7
     assert explorer.cfg == cfg.replace(tfr_sde=7)
     assert explorer.config(minutes=1.5, lr=2e-3) == cfg.replace(tfr_sde=7, minutes=1.5, lr=2e-3)
-
-
-def test_arguments_win_over_the_configuration():
-    explorer = ScheduleExplorer(LabConfig(num_epoch=30, tfr=0.5), num_epoch=12, steps_per_epoch=9, tfr=0.7)
+    explorer = ScheduleExplorer(cfg, num_epoch=12, steps_per_epoch=9, tfr=0.7)  # arguments win
     assert (explorer.num_epoch, explorer.steps_per_epoch, explorer.tfr) == (12, 9, 0.7)
     assert ScheduleExplorer(LabConfig(batch_size=4, train_vi_len=16)).steps_per_epoch == 42  # 2519 predictions at 60
 
 
-def test_the_lines_give_the_schedule_chosen():
-    explorer = ScheduleExplorer(LabConfig(seed=3), **CHOSEN)
-    assert eval(explorer.line, {"LabConfig": LabConfig}) == LabConfig(**CHOSEN)
+@pytest.mark.parametrize("settings", [CHOSEN, {}, {"tfr_floor": 1.0 - DEFAULTS["tfr_floor"]}])
+def test_the_lines_give_the_schedule_chosen_and_name_only_what_differs(settings):
+    explorer = ScheduleExplorer(LabConfig(seed=3), **settings)
+    assert eval(explorer.line, {"LabConfig": LabConfig}) == LabConfig(**settings)
     parser = argparse.ArgumentParser()
-    add_flags(parser, ("training", "schedules"))
-    assert LabConfig(**flags_given(parser.parse_args(explorer.flags.split()))) == LabConfig(**CHOSEN)
-
-
-def test_the_lines_name_only_what_differs_from_the_defaults():
-    assert (ScheduleExplorer().line, ScheduleExplorer().flags) == ("LabConfig()", "")
-    explorer = ScheduleExplorer(tfr_floor=1.0 - DEFAULTS["tfr_floor"])
-    assert explorer.line == f"LabConfig(tfr_floor={1.0 - DEFAULTS['tfr_floor']})"
-    assert explorer.changed == {"tfr_floor": 1.0 - DEFAULTS["tfr_floor"]}
+    train_arguments(parser)
+    given = vars(parser.parse_args(explorer.flags.split()))
+    assert LabConfig(**{name: value for name, value in given.items() if name in SETTINGS}) == LabConfig(**settings)
+    changed = {name: value for name, value in settings.items() if value != DEFAULTS[name]}
+    assert explorer.changed == changed and explorer.line.count("=") == explorer.flags.count("--") == len(changed)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,8 @@
-"""The Python side of FrameScrubber: what it accepts, computes, sends and writes."""
+"""The Python side of FrameScrubber: what it accepts, computes, sends and writes; and what all widgets' pages share."""
 
 import base64
 import io
 import json
-import math
 import re
 from types import SimpleNamespace
 
@@ -15,9 +14,10 @@ from PIL import Image
 from labutils import widgets
 from labutils.errors import LabError
 from labutils.images import Video
-from labutils.show.figures import LabFigure
+from labutils.metrics import CAP, psnr
+from labutils.show import LabFigure
 from labutils.widgets import Clip, FrameScrubber, page
-from labutils.widgets.scrubber import CAP, decode, encode, error_colours, error_image, psnr, run_axis
+from labutils.widgets.scrubber import decode, encode, error_colours, error_image, run_axis
 
 
 def frames(count=6, seed=0, height=8, width=16):
@@ -37,16 +37,11 @@ def dancing(count=630, noise=1.0, seed=0):
     return np.clip(np.rint(video), 0, 255).astype(np.uint8), pose.astype(np.uint8)
 
 
-def slow_psnr(prediction, truth):
-    out = []
-    for p, t in zip(prediction, truth, strict=True):
-        total = sum((int(a) - int(b)) ** 2 for a, b in zip(p.ravel(), t.ravel(), strict=True))
-        out.append(CAP if total == 0 else min(CAP, 10 * math.log10(255**2 * p.size / total)))
-    return out
-
-
 def curve(data):
     return np.frombuffer(data, "<f4")
+
+
+# -------------------------------------------------------------------------------------------------- what it sends
 
 
 def test_frames_survive_the_journey_exactly():
@@ -54,29 +49,21 @@ def test_frames_survive_the_journey_exactly():
         np.testing.assert_array_equal(decode(encode(video), video.shape), video)
 
 
-def test_psnr_is_that_of_a_slow_loop_over_frames_2_to_T():
+def test_curves_are_those_of_frames_2_to_T():
     truth, prediction = frames(seed=1), frames(seed=2)
     prediction[3] = truth[3]
-    scrubber = FrameScrubber.from_arrays(frames(), truth, prediction)
-    sent = scrubber._clips[0]
-    expected = slow_psnr(prediction[1:], truth[1:])
+    sent = FrameScrubber.from_arrays(frames(), truth, prediction)._clips[0]
+    expected = psnr(prediction, truth)[1:]
     assert expected[2] == CAP
     np.testing.assert_allclose(curve(sent["psnr"][0]), expected, rtol=1e-6)
-    np.testing.assert_allclose(curve(sent["baselines"][0]["psnr"]), slow_psnr(truth[[0] * 5], truth[1:]), rtol=1e-6)
-    assert sent["baselines"][0]["name"] == "copy_first"
-
-
-def test_psnr_agrees_with_the_evaluation():
-    evaluation = pytest.importorskip("labutils.evaluation")
-    truth, prediction = frames(seed=1), frames(seed=2)
-    np.testing.assert_allclose(psnr(prediction, truth), np.asarray(evaluation.psnr(prediction, truth)), atol=1e-4)
+    copy = sent["baselines"][0]
+    np.testing.assert_allclose(curve(copy["psnr"]), psnr(truth[[0] * 5], truth[1:]), rtol=1e-6)
+    assert (copy["name"], copy["label"]) == ("copy_first", "copy of the first frame")
 
 
 def test_a_given_curve_is_shown_as_it_is():
     given = np.linspace(20, 30, 5)
-    clip = Clip(
-        "a", frames(), {"p": frames(seed=1)}, frames(seed=2), psnr={"p": given}, baselines={"mean_frame": given + 1}
-    )
+    clip = Clip("a", frames(), {"p": frames(seed=1)}, frames(seed=2), {"p": given}, {"mean_frame": given + 1})
     sent = FrameScrubber([clip])._clips[0]
     np.testing.assert_allclose(curve(sent["psnr"][0]), given)
     assert [b["name"] for b in sent["baselines"]] == ["copy_first", "mean_frame"]
@@ -87,13 +74,11 @@ def test_without_truth_there_is_no_curve():
     assert sent["truth"] is None and sent["psnr"] == [None] and sent["baselines"] == []
 
 
-def test_a_full_video_travels_in_less_than_4_MB(record_property):
+def test_a_full_video_travels_in_less_than_4_MB():
     truth, pose = dancing()
     noise = np.random.default_rng(9).normal(2, 1, truth.shape)
     prediction = np.clip(np.rint(truth * 0.97 + noise), 0, 255).astype(np.uint8)
     scrubber = FrameScrubber.from_arrays(pose, truth, prediction)
-    print(f"\n629 predicted frames: {scrubber.nbytes / 1e6:.2f} MB of {3 * truth.nbytes / 1e6:.1f} MB")
-    record_property("bytes", scrubber.nbytes)
     assert sum(len(v) for v in scrubber._clips[0]["frames"]) > 1e6  # the noise is there, so the bound means something
     assert scrubber.nbytes <= 4e6
 
@@ -101,38 +86,45 @@ def test_a_full_video_travels_in_less_than_4_MB(record_property):
 def test_index_run_and_sequence_stay_in_range():
     clips = [Clip(name, frames(n), {"a": frames(n), "b": frames(n)}) for name, n in (("long", 9), ("short", 4))]
     scrubber = FrameScrubber(clips, index=8)
-    assert scrubber.index == 8
-    scrubber.index = 99
-    assert scrubber.index == 8
-    scrubber.index = -3
-    assert scrubber.index == 0
-    scrubber.index = 7
+    for index, kept in ((8, 8), (99, 8), (-3, 0), (7, 7)):
+        scrubber.index = index
+        assert scrubber.index == kept
     scrubber.sequence = 1
     assert scrubber.index == 3
     scrubber.run, scrubber.sequence = 5, -1
     assert (scrubber.run, scrubber.sequence) == (1, 0)
     scrubber.set_state({"index": 50, "sequence": 1})  # what a browser may send in one message
     assert (scrubber.index, scrubber.sequence) == (3, 1)
+    text = repr(scrubber)
+    assert "'short'" in text and "frame 4 of 4" in text and len(text) < 120
 
 
-def test_checkpoints_become_an_axis_in_the_order_of_their_number():
-    assert run_axis(["epoch 10", "epoch 2", "epoch 4"]) == ("epoch", ["epoch 2", "epoch 4", "epoch 10"])
-    assert run_axis(["course", "fast"]) == ("", ["course", "fast"])
-    assert run_axis(["epoch 10", "step 2"]) == ("", ["epoch 10", "step 2"])
-    assert run_axis(["epoch 10"]) == ("", ["epoch 10"])
-    early, late = frames(seed=1), frames(seed=2)
-    scrubber = FrameScrubber.from_arrays(frames(), frames(), {"epoch 10": late, "epoch 2": early})
-    assert scrubber.runs[scrubber.run] == "epoch 10"
-    np.testing.assert_array_equal(decode(scrubber._clips[0]["frames"][0], early.shape), early)
+@pytest.mark.parametrize(
+    ("names", "axis", "order"),
+    [
+        (["epoch 10", "epoch 2", "epoch 4"], "epoch", ["epoch 2", "epoch 4", "epoch 10"]),
+        (["course", "fast"], "", ["course", "fast"]),
+        (["epoch 10", "step 2"], "", ["epoch 10", "step 2"]),
+        (["epoch 10"], "", ["epoch 10"]),
+        (["10", "2"], "", ["10", "2"]),
+    ],
+)
+def test_checkpoints_become_an_axis_in_the_order_of_their_number(names, axis, order):
+    assert run_axis(names) == (axis, order)
+    videos = {name: frames(seed=k) for k, name in enumerate(names)}
+    scrubber = FrameScrubber.from_arrays(frames(), frames(), videos)
+    assert scrubber.runs == order and scrubber.runs[scrubber.run] == order[-1 if axis else 0]
+    first = scrubber._clips[0]["frames"][0]
+    np.testing.assert_array_equal(decode(first, frames().shape), videos[order[0]])
 
 
 def report(videos, shift=0):
     sequences = []
     for k, video in enumerate(videos):
         baselines = {"copy_first": np.full(5, 18.0), "copy_previous": np.full(5, 30.0)} if video.has_truth else {}
-        curve = np.full(5, 20.0 + k) if video.has_truth else None
+        values = np.full(5, 20.0 + k) if video.has_truth else None
         prediction = frames(seed=k + shift)
-        sequences.append(SimpleNamespace(name=video.name, prediction=prediction, psnr=curve, baselines=baselines))
+        sequences.append(SimpleNamespace(name=video.name, prediction=prediction, psnr=values, baselines=baselines))
     return SimpleNamespace(sequences=sequences)
 
 
@@ -147,6 +139,9 @@ def test_from_report():
     assert several.runs == ["epoch 1", "epoch 2"]
     with pytest.raises(LabError, match=r"about the sequences \['1', '2'\].* are \['1'\]"):
         FrameScrubber.from_report(report([known, hidden]), [known])
+
+
+# ----------------------------------------------------------------------------------------------- what it refuses
 
 
 @pytest.mark.parametrize(
@@ -175,26 +170,33 @@ def test_sequences_must_have_the_same_runs():
         FrameScrubber([Clip("one", frames(), {"p": frames()}), Clip("two", frames(), {"q": frames()})])
 
 
+# ----------------------------------------------------------------------------------------- colours, pages, stills
+
+
 def test_error_colours_rise_in_lightness_and_tell_the_sign():
-    size = error_colours()[0].astype(float) @ [0.2126, 0.7152, 0.0722]
+    colours, signed = error_colours()
+    size = colours.astype(float) @ [0.2126, 0.7152, 0.0722]
     assert np.all(np.diff(np.convolve(size, np.ones(9) / 9, "valid")) > 0) and size[0] < 20 and size[-1] > 225
-    np.testing.assert_array_equal(error_colours()[0][0], error_colours()[1][255])
+    np.testing.assert_array_equal(colours[0], signed[255])
     truth = np.full((1, 1, 1, 3), 100, np.uint8)
-    too_dark = error_image(truth - 40, truth, 4, signed=True)[0, 0, 0].astype(int)
-    too_bright = error_image(truth + 40, truth, 4, signed=True)[0, 0, 0].astype(int)
+    too_dark, too_bright = (
+        error_image(truth + np.uint8(d), truth, 4, signed=True)[0, 0, 0].astype(int) for d in (216, 40)
+    )
     assert too_dark[2] > too_dark[0] + 50 and too_bright[0] > too_bright[2] + 50
-    np.testing.assert_array_equal(error_image(truth + 51, truth, 4)[0, 0, 0], error_colours()[0][204])
-    np.testing.assert_array_equal(error_image(truth + 90, truth, 4)[0, 0, 0], error_colours()[0][255])
+    for difference, entry in ((51, 204), (90, 255)):
+        np.testing.assert_array_equal(error_image(truth + np.uint8(difference), truth, 4)[0, 0, 0], colours[entry])
 
 
 def test_page_holds_everything_and_asks_for_nothing(tmp_path):
     clip = Clip("</script><b>& name", frames(), {"p": frames(seed=1)}, frames(seed=2))
-    path = FrameScrubber([clip], index=3).to_html(tmp_path / "deep" / "page.html", title="A <title>")
+    path = FrameScrubber([clip], index=3).to_html(
+        tmp_path / "deep" / "page.html", title="A <title>", after="<p>end</p>"
+    )
     text = path.read_text(encoding="utf-8")
     code = text.replace('"http://www.w3.org/2000/svg"', "")  # the name of a vocabulary, nothing is fetched from there
     assert not re.search(r"https?:|//cdn|\bimport\b\s*[({\"']|\bfetch\(|XMLHttpRequest|@import|\burl\(|\beval\(", code)
     assert not re.search(r"<(script|img|link|iframe)[^>]*\s(src|href)=[\"'](?!data:)", text)
-    assert "default-src 'none'" in text and "A &lt;title&gt;" in text
+    assert "default-src 'none'" in text and text.count("A &lt;title&gt;") == 2 and "<p>end</p>" in text
     assert len(re.findall(r"</script>", text)) == len(re.findall(r"<script", text)) == 2
     values = json.loads(re.search(r'<script type="application/json">(.*?)</script>', text, re.S)[1])
     assert values["index"] == 3 and values["sequences"] == ["</script><b>& name"]
@@ -205,7 +207,7 @@ def test_page_holds_everything_and_asks_for_nothing(tmp_path):
 
 def test_page_of_several_widgets_holds_the_module_once():
     one = FrameScrubber.from_arrays(frames(), frames(), frames())
-    text = page.page("two", ["<h1>two</h1>", one, one])
+    text = widgets.render_page("two", ["<h1>two</h1>", one, one])
     assert text.count('data-widget="FrameScrubber"><script') == 2 and text.count("class Frames") == 1
 
 
@@ -241,36 +243,24 @@ def test_a_picture_that_is_too_large_loses_colours_then_dots():
 
 
 def test_a_widget_that_cannot_be_drawn_is_shown_all_the_same():
-    class Blank(page.LabWidget):
-        pass
-
-    data, _ = Blank()._repr_mimebundle_()
+    data, _ = type("Blank", (page.LabWidget,), {})()._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in data and "image/png" not in data
 
 
 @pytest.mark.parametrize("truth", [True, False])
 def test_figure_is_a_strip_over_the_curve(truth):
     clip = Clip("dance", frames(12), {"p": frames(12, 1), "q": frames(12, 2)}, frames(12, 3) if truth else None)
-    figure = FrameScrubber([clip], scale=2).figure(columns=5, run=1)
+    scrubber = FrameScrubber([clip], scale=2)
+    figure = scrubber.figure(columns=5, run=1)
     assert isinstance(figure, Figure) and figure._repr_png_()[:4] == b"\x89PNG"
     pictures = [axes.images[0].get_array() for axes in figure.axes if axes.images]
     rows = 4 if truth else 2
-    assert len(pictures) == rows * 5
+    assert len(pictures) == rows * 5 and len(figure.axes) - len(pictures) == truth
     assert [axes.get_title() for axes in figure.axes[:5]] == ["1 (given)", "4", "7", "9", "12"]
     np.testing.assert_array_equal(pictures[(rows // 2) * 5 + 4], clip.predictions["q"][11])
     if truth:
         np.testing.assert_array_equal(pictures[15 + 4], error_image(clip.predictions["q"][11], clip.truth[11], 2))
         np.testing.assert_allclose(figure.axes[-1].lines[1].get_ydata(), clip.psnr["q"])
-    assert (len(figure.axes) - len(pictures)) == truth
-
-
-def test_figure_refuses_what_is_not_there():
-    scrubber = FrameScrubber.from_arrays(frames(), None, frames())
-    for wrong in (dict(columns=1), dict(run=1), dict(sequence=-1)):
+    for wrong in (dict(columns=1), dict(run=2), dict(sequence=-1)):
         with pytest.raises(LabError, match="columns must be at least 2"):
             scrubber.figure(**wrong)
-
-
-def test_repr_is_short_and_names_the_place():
-    text = repr(FrameScrubber.from_arrays(frames(), frames(), frames(), name="val", index=2))
-    assert "'val'" in text and "frame 3 of 6" in text and len(text) < 120
