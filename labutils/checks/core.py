@@ -23,6 +23,7 @@ import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NoReturn
 
 import numpy as np
@@ -136,12 +137,21 @@ EXERCISES: dict[str, Exercise] = {}
 def exercise(
     number: str, title: str, reference: Any = None, mistakes: Mapping[str, Any] | None = None
 ) -> Callable[[Verify], Exercise]:
-    """Make a check of a function (answer, generator) -> None, and enter it in ``EXERCISES``; see ``Exercise``."""
+    """Make a check of a function (answer, generator) -> None, and enter it in ``EXERCISES``.
+
+    Args:
+        number, title, reference: see ``Exercise``.
+        mistakes: hint -> a wrong answer; a dict stands for the reference with these keyword arguments.
+    """
 
     def wrap(verify: Verify) -> Exercise:
         if number in EXERCISES:
             raise ValueError(f"there are two exercises {number}")
-        EXERCISES[number] = Exercise(number, title, verify, reference, mistakes or {})
+        answers = {
+            hint: partial(reference, **wrong) if isinstance(wrong, dict) else wrong
+            for hint, wrong in (mistakes or {}).items()
+        }
+        EXERCISES[number] = Exercise(number, title, verify, reference, answers)
         return EXERCISES[number]
 
     return wrap

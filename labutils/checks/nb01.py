@@ -1,6 +1,5 @@
 """The exercises on data: from images to tensors, PSNR, random clips, and a baseline."""
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -56,14 +55,13 @@ def _psnr(pred: Tensor, target: Tensor, over: tuple[int, ...] | None = FRAME) ->
 @exercise("1.2", "PSNR per frame", _psnr, {
     "the prediction is not clipped to [0, 1] before the comparison":
         lambda p, x: -10 * (p - x).square().mean(FRAME).log10(),
-    "average over the last three axes only, one value for each frame": lambda p, x: _psnr(p, x, None),
+    "average over the last three axes only, one value for each frame": dict(over=None),
     "this averages over the batch too, and in dB; keep one value for each frame": lambda p, x: _psnr(p, x).mean(),
-    "this is one value for each channel; the MSE of a frame is over its channels too": partial(_psnr, over=(-2, -1)),
+    "this is one value for each channel; the MSE of a frame is over its channels too": dict(over=(-2, -1)),
     "this averages the PSNR of the three channels; average the squared error first":
         lambda p, x: _psnr(p, x, (-2, -1)).mean(-1),
-    "this averages over the batch axes and keeps the pixels; average over the last three axes":
-        partial(_psnr, over=(0, 1)),
-    "the batch may have any number of axes: count from the last one, dim=(-3, -2, -1)": partial(_psnr, over=(2, 3, 4)),
+    "this averages over the batch axes and keeps the pixels; average over the last three axes": dict(over=(0, 1)),
+    "the batch may have any number of axes: count from the last one, dim=(-3, -2, -1)": dict(over=(2, 3, 4)),
     "the squared errors are summed; MSE is their mean":
         lambda p, x: -10 * (p.clamp(0, 1) - x).square().sum(FRAME).log10(),
     "the logarithm is to base 10, not natural": lambda p, x: -10 * _mse(p, x).log(),
@@ -100,13 +98,12 @@ def _spread(place: Answer) -> Answer:
         lambda N, T, count, generator: torch.randperm(N - T + 1, generator=generator)[:count],
     "draw from the generator that is given: generator=generator":
         lambda N, T, count, generator: _starts(N, T, count, torch.default_generator),
-    "a clip from 6 on needs frame 9, but the last index is 8; the last start is N - T": partial(_starts, high=2),
-    "a negative start counts from the end": partial(_starts, low=-1),
+    "a clip from 6 on needs frame 9, but the last index is 8; the last start is N - T": dict(high=2),
+    "a negative start counts from the end": dict(low=-1),
     "these are fixed windows, multiples of the clip length; every place must be possible":
         _spread(lambda u, N, T: (u * (N // T)).long() * T),
-    "torch.randint leaves out its upper end, so the last place 5 is never drawn: N - T + 1 places":
-        partial(_starts, high=0),
-    "indices count from 0; the first clip is never drawn": partial(_starts, low=1),
+    "torch.randint leaves out its upper end, so the last place 5 is never drawn: N - T + 1 places": dict(high=0),
+    "indices count from 0; the first clip is never drawn": dict(low=1),
     "rounding to the nearest gives both ends only half a share; draw whole numbers, or round down":
         _spread(lambda u, N, T: (u * (N - T)).round().long()),
     "starts out of range were moved to the end, which so is drawn too often; draw from the right range":

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -22,38 +21,33 @@ def _whole(low: int, high: int, g: torch.Generator) -> int:
 
 
 def _facts(
+    k: int, i: int, o: int, s: int, p: int, H: int, W: int,
     side: Answer = lambda n, k, s, p: (n + 2 * p - k) // s + 1,
     parameters: Answer = lambda k, i, o, HW: k * k * i * o + o,
     shape: Answer = lambda i, o, h, w: (o, h, w),
-) -> Answer:
-    """An answer to 2.1, with room for mistakes."""
-
-    def answer(k: int, i: int, o: int, s: int, p: int, H: int, W: int) -> Any:
-        return shape(i, o, side(H, k, s, p), side(W, k, s, p)), parameters(k, i, o, H * W)
-
-    return answer
+) -> tuple[Any, int]:  # fmt: skip
+    return shape(i, o, side(H, k, s, p), side(W, k, s, p)), parameters(k, i, o, H * W)
 
 
-@exercise("2.1", "shape and parameters of a convolution", _facts(), {
-    "the output has c_out channels, not c_in": _facts(shape=lambda i, o, h, w: (i, h, w)),
-    "height and width are swapped": _facts(shape=lambda i, o, h, w: (o, w, h)),
+@exercise("2.1", "shape and parameters of a convolution", _facts, {
+    "the output has c_out channels, not c_in": dict(shape=lambda i, o, h, w: (i, h, w)),
+    "height and width are swapped": dict(shape=lambda i, o, h, w: (o, w, h)),
     "the number of places is one more than the steps between them: + 1 is missing":
-        _facts(lambda n, k, s, p: (n + 2 * p - k) // s),
-    "padding is on both sides: it counts twice": _facts(lambda n, k, s, p: (n + p - k) // s + 1),
-    "the padding is missing": _facts(lambda n, k, s, p: (n - k) // s + 1),
-    "the stride is missing": _facts(lambda n, k, s, p: n + 2 * p - k + 1),
+        dict(side=lambda n, k, s, p: (n + 2 * p - k) // s),
+    "padding is on both sides: it counts twice": dict(side=lambda n, k, s, p: (n + p - k) // s + 1),
+    "the padding is missing": dict(side=lambda n, k, s, p: (n - k) // s + 1),
+    "the stride is missing": dict(side=lambda n, k, s, p: n + 2 * p - k + 1),
     "a step that does not fit any more is not taken: round down":
-        _facts(lambda n, k, s, p: math.ceil((n + 2 * p - k) / s) + 1),
+        dict(side=lambda n, k, s, p: math.ceil((n + 2 * p - k) / s) + 1),
     "a step that does not fit any more is not taken: round down with //":
-        _facts(lambda n, k, s, p: (n + 2 * p - k) / s + 1),
-    "the biases are missing: one for each output channel": _facts(parameters=lambda k, i, o, HW: k * k * i * o),
-    "the bias belongs to the output channels, c_out": _facts(parameters=lambda k, i, o, HW: k * k * i * o + i),
-    "there is one bias for each output channel, not one in all":
-        _facts(parameters=lambda k, i, o, HW: k * k * i * o + 1),
-    "the kernel has k * k places": _facts(parameters=lambda k, i, o, HW: k * i * o + o),
-    "each output channel reads all input channels: times c_in": _facts(parameters=lambda k, i, o, HW: k * k * o + o),
+        dict(side=lambda n, k, s, p: (n + 2 * p - k) / s + 1),
+    "the biases are missing: one for each output channel": dict(parameters=lambda k, i, o, HW: k * k * i * o),
+    "the bias belongs to the output channels, c_out": dict(parameters=lambda k, i, o, HW: k * k * i * o + i),
+    "there is one bias for each output channel, not one in all": dict(parameters=lambda k, i, o, HW: k * k * i * o + 1),
+    "the kernel has k * k places": dict(parameters=lambda k, i, o, HW: k * i * o + o),
+    "each output channel reads all input channels: times c_in": dict(parameters=lambda k, i, o, HW: k * k * o + o),
     "weights are shared by all places: the picture's size does not count":
-        _facts(parameters=lambda k, i, o, HW: k * k * i * o * HW + o),
+        dict(parameters=lambda k, i, o, HW: k * k * i * o * HW + o),
 })  # fmt: skip
 def conv_facts(answer: Any, g: torch.Generator) -> None:
     """(k, c_in, c_out, stride, padding, H, W) -> (c_out, H_out, W_out), parameters."""
@@ -63,7 +57,7 @@ def conv_facts(answer: Any, g: torch.Generator) -> None:
         cases.append((k, _whole(1, 9, g), _whole(10, 20, g), stride, _whole(0, 3, g), H, H + _whole(3, 20, g)))
     for case in cases:
         given = "for k={}, c_in={}, c_out={}, stride={}, padding={}, H={}, W={}".format(*case)
-        agree(given, answer, _facts(), *case, parts=("shape", "parameters"), rtol=1e-9, atol=0.1)
+        agree(given, answer, _facts, *case, parts=("(c_out, H_out, W_out)", "parameters"), rtol=1e-9, atol=0.1)
 
 
 def _field(layers: Layers, jumps: str = "", start: int = 1, shrink: int = 1) -> int:
@@ -81,14 +75,14 @@ def _field(layers: Layers, jumps: str = "", start: int = 1, shrink: int = 1) -> 
 
 
 @exercise("2.2", "receptive field of a stack", _field, {
-    "the input pixel itself is missing: start with r = 1": partial(_field, start=0),
-    "strides of EARLIER layers count: later layers step over several input pixels": partial(_field, jumps="none"),
-    "a layer's own stride does not widen what it sees: use j before you change it": partial(_field, jumps="own"),
-    "a kernel adds k - 1 pixels, not k": partial(_field, shrink=0),
+    "the input pixel itself is missing: start with r = 1": dict(start=0),
+    "strides of EARLIER layers count: later layers step over several input pixels": dict(jumps="none"),
+    "a layer's own stride does not widen what it sees: use j before you change it": dict(jumps="own"),
+    "a kernel adds k - 1 pixels, not k": dict(shrink=0),
     "a kernel adds k - 1 pixels, not k: kernels overlap": lambda layers: sum(k for k, _ in layers),
     "the first layer of the list is the first after the input: you walk backwards": lambda layers: _field(layers[::-1]),
     "kernels do not multiply; each adds (k - 1) jumps": lambda layers: math.prod(k for k, _ in layers),
-    "jumps multiply, they do not add: j *= stride": partial(_field, jumps="sum"),
+    "jumps multiply, they do not add: j *= stride": dict(jumps="sum"),
 })  # fmt: skip
 def receptive_field(answer: Any, g: torch.Generator) -> None:
     """[(kernel, stride), ...] -> side in input pixels."""
@@ -99,63 +93,58 @@ def receptive_field(answer: Any, g: torch.Generator) -> None:
 
 
 def _wired(
-    current: int = 1, last: int = 0, swap: str = "", used: Answer = lambda z, mu, eps: z,
-    noise: Answer = lambda eps: eps, put: tuple[int, int] = (0, 0),
-) -> Answer:  # fmt: skip
-    """An answer to 2.3, with room for mistakes.
+    model: ConditionalVAE, x_prev: Tensor, x_t: Tensor, P_t: Tensor, eps: Tensor, current: int = 1, last: int = 0,
+    swap: str = "", used: Answer = lambda z, mu, eps: z, noise: Answer = lambda eps: eps, put: tuple[int, int] = (0, 0),
+) -> list[Tensor]:  # fmt: skip
+    """Prediction, mu, logvar.
 
     Args:
         current, last: which image is taken for them.
         swap: what gets its inputs in the wrong order, or from the wrong encoder.
         put: the first of (prediction, mu, logvar, z) is overwritten by the second.
     """
-
-    def answer(model: ConditionalVAE, x_prev: Tensor, x_t: Tensor, P_t: Tensor, eps: Tensor) -> list[Tensor]:
-        images, encoders = (x_prev, x_t, P_t), [model.frame_transformation, model.label_transformation]
-        frame, pose = encoders[swap == "encoders"], encoders[swap not in ("encoders", "pose")]
-        order = {True: slice(None, None, -1), False: slice(None)}
-        pair = [frame(images[current]), pose(P_t)][order[swap == "posterior"]]
-        z, mu, logvar = model.Gaussian_Predictor(*pair, noise(eps))
-        pair = [frame(images[last]), pose(P_t)][order[swap == "decoder"]]
-        values = [model.Generator(model.Decoder_Fusion(*pair, used(z, mu, eps))), mu, logvar, z]
-        values[put[0]] = values[put[1]]
-        return values[:3]
-
-    return answer
+    images, encoders = (x_prev, x_t, P_t), [model.frame_transformation, model.label_transformation]
+    frame, pose = encoders[swap == "encoders"], encoders[swap not in ("encoders", "pose")]
+    order = {True: slice(None, None, -1), False: slice(None)}
+    pair = [frame(images[current]), pose(P_t)][order[swap == "posterior"]]
+    z, mu, logvar = model.Gaussian_Predictor(*pair, noise(eps))
+    pair = [frame(images[last]), pose(P_t)][order[swap == "decoder"]]
+    values = [model.Generator(model.Decoder_Fusion(*pair, used(z, mu, eps))), mu, logvar, z]
+    values[put[0]] = values[put[1]]
+    return values[:3]
 
 
 WIRES = ("the prediction", "mu", "logvar", "z")
 
 
-@exercise("2.3", "wire one prediction", _wired(), {
-    "the posterior was fed with the last frame; it must see the CURRENT frame x_t": _wired(current=0),
+@exercise("2.3", "wire one prediction", _wired, {
+    "the posterior was fed with the last frame; it must see the CURRENT frame x_t": dict(current=0),
     "the decoder was fed with x_t, the frame it has to predict (a leak); it must see the LAST frame x_prev":
-        _wired(last=1),
-    "the two frames are swapped: x_t for the posterior, x_prev for the decoder": _wired(current=0, last=1),
-    "the encoders are swapped: frame_transformation reads frames, label_transformation the pose":
-        _wired(swap="encoders"),
-    "the pose has to pass label_transformation, not frame_transformation": _wired(swap="pose"),
-    "Gaussian_Predictor takes the frame's feature first, then the pose's": _wired(swap="posterior"),
-    "Decoder_Fusion takes the frame's feature first, then the pose's": _wired(swap="decoder"),
-    "the posterior was fed with the pose in place of the current frame": _wired(current=2),
-    "the decoder was fed with the pose in place of the last frame": _wired(last=2),
-    "the decoder was fed with mu; it takes z": _wired(used=lambda z, mu, eps: mu),
+        dict(last=1),
+    "the two frames are swapped: x_t for the posterior, x_prev for the decoder": dict(current=0, last=1),
+    "the encoders are swapped: frame_transformation reads frames, label_transformation the pose": dict(swap="encoders"),
+    "the pose has to pass label_transformation, not frame_transformation": dict(swap="pose"),
+    "Gaussian_Predictor takes the frame's feature first, then the pose's": dict(swap="posterior"),
+    "Decoder_Fusion takes the frame's feature first, then the pose's": dict(swap="decoder"),
+    "the posterior was fed with the pose in place of the current frame": dict(current=2),
+    "the decoder was fed with the pose in place of the last frame": dict(last=2),
+    "the decoder was fed with mu; it takes z": dict(used=lambda z, mu, eps: mu),
     "the decoder was fed with eps; it takes z, which Gaussian_Predictor makes of eps":
-        _wired(used=lambda z, mu, eps: eps),
-    "the decoder was fed with zeros; it takes z": _wired(used=lambda z, mu, eps: 0 * z),
-    "z is drawn anew in every call: hand eps over to Gaussian_Predictor": _wired(noise=lambda eps: None),
+        dict(used=lambda z, mu, eps: eps),
+    "the decoder was fed with zeros; it takes z": dict(used=lambda z, mu, eps: 0 * z),
+    "z is drawn anew in every call: hand eps over to Gaussian_Predictor": dict(noise=lambda eps: None),
     **{
-        f"the order is (prediction, mu, logvar); this is {WIRES[wrong]}, not {WIRES[place]}": _wired(put=(place, wrong))
+        f"the order is (prediction, mu, logvar); this is {WIRES[wrong]}, not {WIRES[place]}": dict(put=(place, wrong))
         for place in range(3) for wrong in range(4) if wrong != place
     },
-    "this is a training step: no torch.no_grad(), no detach()": torch.no_grad()(_wired()),
+    "this is a training step: no torch.no_grad(), no detach()": torch.no_grad()(_wired),
 })  # fmt: skip
 def predict_next(answer: Any, g: torch.Generator) -> None:
     """(model, x_prev, x_t, P_t, eps) -> prediction, mu, logvar; on a small real model with random weights."""
     model = _small_model(g)
     images = torch.rand(3, 2, 3, 16, 24, generator=g)  # x_prev, x_t, P_t: each (B, 3, H, W)
     eps = torch.randn(2, *model.latent_shape, generator=g)  # (B, N, h, w)
-    got = agree("", answer, _wired(), model, *images, eps, parts=("prediction", "mu", "logvar"))
+    got = agree("", answer, _wired, model, *images, eps, parts=("prediction", "mu", "logvar"))
     attached = all(isinstance(v, Tensor) and v.requires_grad for v in got)
     require(attached, "results that gradients can pass", "results cut off from the graph")
 

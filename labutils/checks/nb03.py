@@ -48,13 +48,13 @@ def _draw(mu: Tensor, logvar: Tensor, eps: Tensor) -> Tensor:
 def reparameterize(answer: Any, g: torch.Generator) -> None:
     """(mu, logvar, eps) -> z; against an affine transform of torch.distributions, gradients included."""
     for shape in SHAPES:
-        given = [value.requires_grad_() for value in _posterior(shape, g)]
+        mu, logvar = given = [value.requires_grad_() for value in _posterior(shape, g)]
         eps = torch.randn(shape, generator=g)
         got, again = (call(answer, *(v.clone() for v in given), eps.clone()) for _ in range(2))
         if isinstance(got, Tensor) and got.shape == shape:
             fixed = same(got, again, equal_nan=True)
             require(fixed, "the same z whenever eps is the same", "another z in the second call")
-        compare(f"z for mu of shape {shape}", got, _draw(*given, eps))
+        compare(f"z for mu of shape {shape}", got, _draw(mu, logvar, eps))
         attached = isinstance(got, Tensor) and got.requires_grad
         require(attached, "a z that gradients can pass", "a z cut off from the graph")
         for name, value in zip(("mu", "logvar"), given):
@@ -70,37 +70,38 @@ def _cost(mu: Tensor, logvar: Tensor) -> Tensor:
     return kl_of_torch(Normal(mu, _sigma(logvar)), Normal(0.0, 1.0))
 
 
-def _kl(each: Answer = _cost, over: Answer = lambda kl: kl.flatten(1).sum(1)) -> Answer:
-    """An answer to 3.2: the KL of each element, and how it is summed."""
-    return lambda mu, logvar: over(each(mu, logvar))
+def _kl(mu: Tensor, logvar: Tensor, each: Answer = _cost, over: Answer = lambda kl: kl.flatten(1).sum(1)) -> Tensor:
+    return over(each(mu, logvar))
 
 
-@exercise("3.2", "the KL divergence", _kl(), {
-    "averaged over z; KL is a SUM over the dimensions of z": _kl(over=lambda kl: kl.flatten(1).mean(1)),
-    "summed over the batch too; keep one value for each item, (B,)": _kl(over=torch.sum),
-    "averaged over the batch; keep one value for each item, (B,)": _kl(over=lambda kl: kl.sum() / len(kl)),
-    "averaged over everything; sum over z, and keep one value for each item, (B,)": _kl(over=torch.mean),
+@exercise("3.2", "the KL divergence", _kl, {
+    "averaged over z; KL is a SUM over the dimensions of z": dict(over=lambda kl: kl.flatten(1).mean(1)),
+    "summed over the batch too; keep one value for each item, (B,)": dict(over=torch.sum),
+    "averaged over the batch; keep one value for each item, (B,)": dict(over=lambda kl: kl.sum() / len(kl)),
+    "averaged over everything; sum over z, and keep one value for each item, (B,)": dict(over=torch.mean),
     "not summed at all; sum over everything but the batch": _cost,
-    "summed over the batch; sum over everything else": _kl(over=lambda kl: kl.sum(0)),
-    "only the last dimension is summed; flatten(1) reaches all": _kl(over=lambda kl: kl.sum(-1)),
-    "only dimension 1 is summed; z has more of them: flatten(1) reaches all": _kl(over=lambda kl: kl.sum(1)),
-    "the factor 1/2 is missing": _kl(lambda m, v: 2 * _cost(m, v)),
-    "the sign is wrong: KL is never negative": _kl(lambda m, v: -_cost(m, v)),
+    "summed over the batch; sum over everything else": dict(over=lambda kl: kl.sum(0)),
+    "only the last dimension is summed; flatten(1) reaches all": dict(over=lambda kl: kl.sum(-1)),
+    "only dimension 1 is summed; z has more of them: flatten(1) reaches all": dict(over=lambda kl: kl.sum(1)),
+    "the factor 1/2 is missing": dict(each=lambda m, v: 2 * _cost(m, v)),
+    "the sign is wrong: KL is never negative": dict(each=lambda m, v: -_cost(m, v)),
     "this is KL(p || q); q comes first":
-        _kl(lambda m, v: kl_of_torch(Normal(torch.zeros_like(m), 1.0), Normal(m, _sigma(v)))),
-    "logvar is taken for log sigma": _kl(lambda m, v: _cost(m, 2 * v)),
-    "log sigma is taken for log sigma^2": _kl(lambda m, v: 0.5 * (m**2 + v.exp() - 1 - v / 2)),
-    "sigma is taken for sigma^2: exp(logvar), not exp(logvar / 2)": _kl(lambda m, v: 0.5 * (m**2 + _sigma(v) - 1 - v)),
-    "mu must be squared": _kl(lambda m, v: 0.5 * (m + v.exp() - 1 - v)),
-    "the term -1 is missing": _kl(lambda m, v: 0.5 * (m**2 + v.exp() - v)),
-    "the term log sigma^2 has the wrong sign": _kl(lambda m, v: 0.5 * (m**2 + v.exp() - 1 + v)),
-    "logvar is the logarithm already: no further log": _kl(lambda m, v: 0.5 * (m**2 + v.exp() - 1 - v.abs().log())),
-    "this is in bits; nats come from the natural logarithm": _kl(lambda m, v: _cost(m, v) / math.log(2)),
+        dict(each=lambda m, v: kl_of_torch(Normal(torch.zeros_like(m), 1.0), Normal(m, _sigma(v)))),
+    "logvar is taken for log sigma": dict(each=lambda m, v: _cost(m, 2 * v)),
+    "log sigma is taken for log sigma^2": dict(each=lambda m, v: 0.5 * (m**2 + v.exp() - 1 - v / 2)),
+    "sigma is taken for sigma^2: exp(logvar), not exp(logvar / 2)":
+        dict(each=lambda m, v: 0.5 * (m**2 + _sigma(v) - 1 - v)),
+    "mu must be squared": dict(each=lambda m, v: 0.5 * (m + v.exp() - 1 - v)),
+    "the term -1 is missing": dict(each=lambda m, v: 0.5 * (m**2 + v.exp() - v)),
+    "the term log sigma^2 has the wrong sign": dict(each=lambda m, v: 0.5 * (m**2 + v.exp() - 1 + v)),
+    "logvar is the logarithm already: no further log":
+        dict(each=lambda m, v: 0.5 * (m**2 + v.exp() - 1 - v.abs().log())),
+    "this is in bits; nats come from the natural logarithm": dict(each=lambda m, v: _cost(m, v) / math.log(2)),
 })  # fmt: skip
 def kl_divergence(answer: Any, g: torch.Generator) -> None:
     """(mu, logvar) of shape (B, ...) -> (B,) nats; against torch.distributions."""
     for shape in (*SHAPES, (3, 2, 4)):
-        agree(f"KL for mu of shape {shape}", answer, _kl(), *_posterior(shape, g))
+        agree(f"KL for mu of shape {shape}", answer, _kl, *_posterior(shape, g))
 
 
 def _log_ratio(q: Normal, z: Tensor, z_of_q: Tensor | None = None) -> Tensor:
@@ -109,81 +110,76 @@ def _log_ratio(q: Normal, z: Tensor, z_of_q: Tensor | None = None) -> Tensor:
 
 
 def _estimate(
-    each: Answer = lambda q, z, eps: _log_ratio(q, z), over: Answer = lambda ratio: ratio.sum(-1).mean(0),
-    scale: Answer = _sigma, spread: Answer = _sigma,
-) -> Answer:  # fmt: skip
-    """An answer to 3.3: of which function the average is taken, over what; sigma of q, and that of the draws."""
-    return lambda mu, logvar, eps: over(each(Normal(mu, scale(logvar)), mu + spread(logvar) * eps, eps))
+    mu: Tensor, logvar: Tensor, eps: Tensor, each: Answer = lambda q, z, eps: _log_ratio(q, z),
+    over: Answer = lambda ratio: ratio.sum(-1).mean(0), scale: Answer = _sigma, spread: Answer = _sigma,
+) -> Tensor:  # fmt: skip
+    """Of which function the average is taken, over what; sigma of q, and that of the draws."""
+    return over(each(Normal(mu, scale(logvar)), mu + spread(logvar) * eps, eps))
 
 
-@exercise("3.3", "KL by Monte Carlo", _estimate(), {
+@exercise("3.3", "KL by Monte Carlo", _estimate, {
     "this is the closed form; the exercise asks for the average over the draws":
         lambda mu, logvar, eps: _cost(mu, logvar).sum(-1),
     "averaged over z; sum over the dimensions of z, average over the draws":
-        _estimate(over=lambda ratio: ratio.mean(-1).mean(0)),
-    "summed over the draws; average over them": _estimate(over=lambda ratio: ratio.sum(-1).sum(0)),
-    "summed over the draws, averaged over z: it is the other way round":
-        _estimate(over=lambda ratio: ratio.mean(-1).sum(0)),
-    "not averaged over the draws; .mean(0)": _estimate(over=lambda ratio: ratio.sum(-1)),
-    "not summed over z; .sum(-1)": _estimate(over=lambda ratio: ratio.mean(0)),
-    "averaged over the batch too; keep one value for each item, (B,)":
-        _estimate(over=lambda ratio: ratio.sum(-1).mean()),
+        dict(over=lambda ratio: ratio.mean(-1).mean(0)),
+    "summed over the draws; average over them": dict(over=lambda ratio: ratio.sum(-1).sum(0)),
+    "summed over the draws, averaged over z: it is the other way round": dict(over=lambda ratio: ratio.mean(-1).sum(0)),
+    "not averaged over the draws; .mean(0)": dict(over=lambda ratio: ratio.sum(-1)),
+    "not summed over z; .sum(-1)": dict(over=lambda ratio: ratio.mean(0)),
+    "averaged over the batch too; keep one value for each item, (B,)": dict(over=lambda ratio: ratio.sum(-1).mean()),
     "the batch is averaged and the draws are kept; dimension 0 holds the draws":
-        _estimate(over=lambda ratio: ratio.sum(-1).mean(1)),
-    "the sign is wrong: log q - log p": _estimate(lambda q, z, eps: -_log_ratio(q, z)),
-    "log p has to be evaluated at z, not at eps": _estimate(lambda q, z, eps: _log_ratio(q, eps, z)),
-    "log q has to be evaluated at z, not at eps": _estimate(lambda q, z, eps: _log_ratio(q, z, eps)),
-    "the draws come from the prior; draw z = mu + sigma eps from q": _estimate(lambda q, z, eps: _log_ratio(q, eps)),
-    "exp(logvar) is the variance; Normal wants sigma": _estimate(scale=torch.exp),
-    "exp(logvar) is the variance; both z and Normal want sigma": _estimate(scale=torch.exp, spread=torch.exp),
-    "exp(logvar) is the variance; z = mu + exp(logvar / 2) eps": _estimate(spread=torch.exp),
-    "log q lacks its -1/2 log sigma^2": _estimate(lambda q, z, eps: _log_ratio(q, z) + q.scale.log()),
-    "this is log q alone: subtract log p": _estimate(lambda q, z, eps: q.log_prob(z)),
-    "this is log p alone": _estimate(lambda q, z, eps: Normal(0.0, 1.0).log_prob(z)),
+        dict(over=lambda ratio: ratio.sum(-1).mean(1)),
+    "the sign is wrong: log q - log p": dict(each=lambda q, z, eps: -_log_ratio(q, z)),
+    "log p has to be evaluated at z, not at eps": dict(each=lambda q, z, eps: _log_ratio(q, eps, z)),
+    "log q has to be evaluated at z, not at eps": dict(each=lambda q, z, eps: _log_ratio(q, z, eps)),
+    "the draws come from the prior; draw z = mu + sigma eps from q": dict(each=lambda q, z, eps: _log_ratio(q, eps)),
+    "exp(logvar) is the variance; Normal wants sigma": dict(scale=torch.exp),
+    "exp(logvar) is the variance; both z and Normal want sigma": dict(scale=torch.exp, spread=torch.exp),
+    "exp(logvar) is the variance; z = mu + exp(logvar / 2) eps": dict(spread=torch.exp),
+    "log q lacks its -1/2 log sigma^2": dict(each=lambda q, z, eps: _log_ratio(q, z) + q.scale.log()),
+    "this is log q alone: subtract log p": dict(each=lambda q, z, eps: q.log_prob(z)),
+    "this is log p alone": dict(each=lambda q, z, eps: Normal(0.0, 1.0).log_prob(z)),
     "densities are subtracted; take their logarithms":
-        _estimate(lambda q, z, eps: q.log_prob(z).exp() - Normal(0.0, 1.0).log_prob(z).exp()),
+        dict(each=lambda q, z, eps: q.log_prob(z).exp() - Normal(0.0, 1.0).log_prob(z).exp()),
 })  # fmt: skip
 def kl_monte_carlo(answer: Any, g: torch.Generator) -> None:
     """(mu, logvar (B, N), eps (n, B, N)) -> (B,) nats; against log densities of torch.distributions."""
     for n, B, N in ((50, 4, 3), (7, 5, 12)):
         mu, logvar = _posterior((B, N), g)
         eps = torch.randn(n, B, N, generator=g)
-        agree(f"estimate from {n} draws", answer, _estimate(), mu, logvar, eps)
+        agree(f"estimate from {n} draws", answer, _estimate, mu, logvar, eps)
 
 
-def _gradients(
-    by_mu: Answer = lambda m, v, e: torch.ones_like(m), by_logvar: Answer = lambda m, v, e: e * _sigma(v) / 2
-) -> Answer:
-    """An answer to 3.4, with room for mistakes."""
-    return lambda mu, logvar, eps: (by_mu(mu, logvar, eps), by_logvar(mu, logvar, eps))
+def _gradients(mu: Tensor, logvar: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.ones_like(mu), eps * _sigma(logvar) / 2
 
 
-@exercise("3.4", "the gradient of z by hand", _gradients(), {
-    "right as a number; as a tensor of the shape of mu it is torch.ones_like(mu)": _gradients(lambda m, v, e: 1.0),
-    "z = mu + ...: the derivative by mu is 1, whatever mu is": _gradients(lambda m, v, e: m),
-    "mu does change z: by 1 for each unit": _gradients(lambda m, v, e: 0 * m),
-    "the order is (dz_dmu, dz_dlogvar)": lambda m, v, e: _gradients()(m, v, e)[::-1],
-    "this is z itself": _gradients(_draw),
-    "the factor 1/2 from the inner derivative of exp(logvar / 2) is missing":
-        _gradients(by_logvar=lambda m, v, e: e * _sigma(v)),
+def _by_logvar(slope: Answer) -> Answer:
+    """An answer to 3.4 whose derivative by mu is right."""
+    return lambda mu, logvar, eps: (torch.ones_like(mu), slope(mu, logvar, eps))
+
+
+@exercise("3.4", "the gradient of z by hand", _gradients, {
+    "right as a number; as a tensor of the shape of mu it is torch.ones_like(mu)": lambda m, v, e: (1.0, 0),
+    "z = mu + ...: the derivative by mu is 1, whatever mu is": lambda m, v, e: (m, 0),
+    "mu does change z: by 1 for each unit": lambda m, v, e: (0 * m, 0),
+    "the order is (dz_dmu, dz_dlogvar)": lambda m, v, e: _gradients(m, v, e)[::-1],
+    "this is z itself": lambda m, v, e: (_draw(m, v, e), 0),
+    "the factor 1/2 from the inner derivative of exp(logvar / 2) is missing": _by_logvar(lambda m, v, e: e * _sigma(v)),
     "this is the derivative by sigma; go on by the chain rule: d sigma / d logvar = sigma / 2":
-        _gradients(by_logvar=lambda m, v, e: e),
-    "eps is missing: sigma / 2 is the derivative of sigma, not of z":
-        _gradients(by_logvar=lambda m, v, e: _sigma(v) / 2),
-    "exp(logvar) is the variance; sigma = exp(logvar / 2) stands here":
-        _gradients(by_logvar=lambda m, v, e: e * v.exp() / 2),
-    "exp(logvar) is the variance, and the factor 1/2 is missing": _gradients(by_logvar=lambda m, v, e: e * v.exp()),
+        _by_logvar(lambda m, v, e: e),
+    "eps is missing: sigma / 2 is the derivative of sigma, not of z": _by_logvar(lambda m, v, e: _sigma(v) / 2),
+    "exp(logvar) is the variance; sigma = exp(logvar / 2) stands here": _by_logvar(lambda m, v, e: e * v.exp() / 2),
+    "exp(logvar) is the variance, and the factor 1/2 is missing": _by_logvar(lambda m, v, e: e * v.exp()),
     "this is the derivative by the variance; asked is that by its logarithm":
-        _gradients(by_logvar=lambda m, v, e: e / (2 * _sigma(v))),
-    "the exponential stays: exp(logvar / 2) differentiates to itself, times 1/2":
-        _gradients(by_logvar=lambda m, v, e: e / 2),
-    "this is the gradient of KL by logvar; asked is that of z": _gradients(by_logvar=lambda m, v, e: (v.exp() - 1) / 2),
-    "mu does not depend on logvar; its derivative is 0, not 1":
-        _gradients(by_logvar=lambda m, v, e: 1 + e * _sigma(v) / 2),
-    "mu does not depend on logvar: it drops out": _gradients(by_logvar=lambda m, v, e: m + e * _sigma(v) / 2),
+        _by_logvar(lambda m, v, e: e / (2 * _sigma(v))),
+    "the exponential stays: exp(logvar / 2) differentiates to itself, times 1/2": _by_logvar(lambda m, v, e: e / 2),
+    "this is the gradient of KL by logvar; asked is that of z": _by_logvar(lambda m, v, e: (v.exp() - 1) / 2),
+    "mu does not depend on logvar; its derivative is 0, not 1": _by_logvar(lambda m, v, e: 1 + e * _sigma(v) / 2),
+    "mu does not depend on logvar: it drops out": _by_logvar(lambda m, v, e: m + e * _sigma(v) / 2),
 })  # fmt: skip
 def latent_gradients(answer: Any, g: torch.Generator) -> None:
     """(mu, logvar, eps) -> (dz/dmu, dz/dlogvar), element by element."""
     for shape in SHAPES:
         given = *_posterior(shape, g), torch.randn(shape, generator=g)
-        agree(f"for mu of shape {shape}", answer, _gradients(), *given, parts=("dz_dmu", "dz_dlogvar"))
+        agree(f"for mu of shape {shape}", answer, _gradients, *given, parts=("dz_dmu", "dz_dlogvar"))

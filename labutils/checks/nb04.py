@@ -12,7 +12,7 @@ from torch.distributions import Normal
 
 from labutils.checks.core import Answer, agree, exercise
 
-EXACT = {"rtol": 1e-7, "atol": 1e-9}
+EXACT: dict[str, Any] = {"rtol": 1e-7, "atol": 1e-9}
 
 
 def _problem(g: torch.Generator) -> tuple[Tensor, Tensor, tuple[Any, ...]]:
@@ -27,111 +27,96 @@ def _problem(g: torch.Generator) -> tuple[Tensor, Tensor, tuple[Any, ...]]:
 
 
 def _evidence(
+    x: Tensor, c: Tensor, W: Tensor, U: Tensor, b: Tensor, sigma_x: float,
     mean: Answer = lambda c, U, b: c @ U.mT + b, noise: Answer = lambda s: s**2, latent: float = 1.0, half: float = 0.5,
     constant: float = 1.0, last: Answer = lambda log_p: log_p,
-) -> Answer:  # fmt: skip
-    """An answer to 4.1, with room for mistakes."""
-
-    def answer(x: Tensor, c: Tensor, W: Tensor, U: Tensor, b: Tensor, sigma_x: float) -> Tensor:
-        eye = torch.eye(len(b), dtype=x.dtype)
-        cov = latent * W @ W.mT + noise(sigma_x) * eye  # (D, D)
-        r = x - mean(c, U, b)  # (B, D)
-        quadratic = (r * torch.linalg.solve(cov, r.mT).mT).sum(1)  # (B,)
-        return last(-quadratic / 2 - half * torch.logdet(cov) - constant * len(b) / 2 * math.log(2 * math.pi))
-
-    return answer
+) -> Tensor:  # fmt: skip
+    cov = latent * W @ W.mT + noise(sigma_x) * torch.eye(len(b), dtype=x.dtype)  # (D, D)
+    r = x - mean(c, U, b)  # (B, D)
+    quadratic = (r * torch.linalg.solve(cov, r.mT).mT).sum(1)  # (B,)
+    return last(-quadratic / 2 - half * torch.logdet(cov) - constant * len(b) / 2 * math.log(2 * math.pi))
 
 
-@exercise("4.1", "log p(x|c) of the linear-Gaussian model", _evidence(), {
-    "that is log p(x | z = 0, c): z adds W W^T to the covariance": _evidence(latent=0.0),
-    "the noise adds sigma_x^2 I, not sigma_x I": _evidence(noise=lambda s: s),
-    "the mean of x given c is U c + b; c is missing": _evidence(lambda c, U, b: b),
-    "the mean of x given c is U c + b; b is missing": _evidence(lambda c, U, b: c @ U.mT),
-    "the constant -D/2 log(2 pi) is missing": _evidence(constant=0.0),
-    "the half in front of the log determinant is missing": _evidence(half=1.0),
-    "the sign: this is the negative log density": _evidence(last=torch.neg),
-    "summed over the batch; keep one number for each row": _evidence(last=torch.sum),
-    "averaged over the batch; keep one number for each row": _evidence(last=torch.mean),
-    "this is the density, not its logarithm": _evidence(last=torch.exp),
+@exercise("4.1", "log p(x|c) of the linear-Gaussian model", _evidence, {
+    "that is log p(x | z = 0, c): z adds W W^T to the covariance": dict(latent=0.0),
+    "the noise adds sigma_x^2 I, not sigma_x I": dict(noise=lambda s: s),
+    "the mean of x given c is U c + b; c is missing": dict(mean=lambda c, U, b: b),
+    "the mean of x given c is U c + b; b is missing": dict(mean=lambda c, U, b: c @ U.mT),
+    "the constant -D/2 log(2 pi) is missing": dict(constant=0.0),
+    "the half in front of the log determinant is missing": dict(half=1.0),
+    "the sign: this is the negative log density": dict(last=torch.neg),
+    "summed over the batch; keep one number for each row": dict(last=torch.sum),
+    "averaged over the batch; keep one number for each row": dict(last=torch.mean),
+    "this is the density, not its logarithm": dict(last=torch.exp),
 })  # fmt: skip
 def log_evidence(answer: Any, g: torch.Generator) -> None:
     """answer(x, c, W, U, b, sigma_x) -> (B,), the marginal Gaussian's log density."""
     x, c, model = _problem(g)
-    agree("log p(x|c)", answer, _evidence(), x, c, *model, **EXACT)
+    agree("log p(x|c)", answer, _evidence, x, c, *model, **EXACT)
 
 
 def _posterior(
+    x: Tensor, c: Tensor, W: Tensor, U: Tensor, b: Tensor, sigma_x: float,
     prior: float = 1.0, data: Answer = lambda s: s**2, r: Answer = lambda x, c, U, b: x - c @ U.mT - b,
     gain: Answer = lambda s: s**2, mean: Answer = lambda Wr, cov, W: Wr @ cov, cov: Answer = torch.linalg.inv,
-) -> Answer:  # fmt: skip
-    """An answer to 4.2, with room for mistakes."""
-
-    def answer(x: Tensor, c: Tensor, W: Tensor, U: Tensor, b: Tensor, sigma_x: float) -> tuple[Tensor, Tensor]:
-        precision = prior * torch.eye(W.shape[1], dtype=x.dtype) + W.mT @ W / data(sigma_x)
-        return mean(r(x, c, U, b) @ W / gain(sigma_x), torch.linalg.inv(precision), W), cov(precision)
-
-    return answer
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    precision = prior * torch.eye(W.shape[1], dtype=x.dtype) + W.mT @ W / data(sigma_x)  # (K, K)
+    return mean(r(x, c, U, b) @ W / gain(sigma_x), torch.linalg.inv(precision), W), cov(precision)
 
 
-@exercise("4.2", "the true posterior", _posterior(), {
-    "that is the precision; the covariance is its inverse": _posterior(cov=lambda precision: precision),
-    "the prior adds I to the precision": _posterior(prior=0.0),
-    "the data's precision is W^T W / sigma_x^2, not / sigma_x": _posterior(data=lambda s: s),
-    "the data's precision is W^T W / sigma_x^2; the division is missing": _posterior(data=lambda s: 1),
-    "subtract U c + b from x first: z explains only what c does not": _posterior(r=lambda x, c, U, b: x),
-    "U c is not subtracted from x": _posterior(r=lambda x, c, U, b: x - b),
-    "b is not subtracted from x": _posterior(r=lambda x, c, U, b: x - c @ U.mT),
-    "the factor 1 / sigma_x^2 is missing": _posterior(gain=lambda s: 1),
-    "divide by sigma_x^2, not by sigma_x": _posterior(gain=lambda s: s),
-    "that is W^T r / sigma_x^2; the covariance in front is missing": _posterior(mean=lambda Wr, cov, W: Wr),
+@exercise("4.2", "the true posterior", _posterior, {
+    "that is the precision; the covariance is its inverse": dict(cov=lambda precision: precision),
+    "the prior adds I to the precision": dict(prior=0.0),
+    "the data's precision is W^T W / sigma_x^2, not / sigma_x": dict(data=lambda s: s),
+    "the data's precision is W^T W / sigma_x^2; the division is missing": dict(data=lambda s: 1),
+    "subtract U c + b from x first: z explains only what c does not": dict(r=lambda x, c, U, b: x),
+    "U c is not subtracted from x": dict(r=lambda x, c, U, b: x - b),
+    "b is not subtracted from x": dict(r=lambda x, c, U, b: x - c @ U.mT),
+    "the factor 1 / sigma_x^2 is missing": dict(gain=lambda s: 1),
+    "divide by sigma_x^2, not by sigma_x": dict(gain=lambda s: s),
+    "that is W^T r / sigma_x^2; the covariance in front is missing": dict(mean=lambda Wr, cov, W: Wr),
     "that is least squares (W^T W)^-1 W^T r, without the prior":
-        _posterior(gain=lambda s: 1, mean=lambda Wr, cov, W: Wr @ torch.linalg.inv(W.mT @ W)),
+        dict(gain=lambda s: 1, mean=lambda Wr, cov, W: Wr @ torch.linalg.inv(W.mT @ W)),
 })  # fmt: skip
 def true_posterior(answer: Any, g: torch.Generator) -> None:
     """answer(x, c, W, U, b, sigma_x) -> mean (B, K), covariance (K, K)."""
     x, c, model = _problem(g)
-    agree("of p(z|x,c)", answer, _posterior(), x, c, *model, parts=("mean", "cov"), order=(1, 0), **EXACT)
+    agree("of p(z|x,c)", answer, _posterior, x, c, *model, parts=("mean", "cov"), order=(1, 0), **EXACT)
 
 
 def _bound(
+    x: Tensor, c: Tensor, mu: Tensor, logvar: Tensor, W: Tensor, U: Tensor, b: Tensor, sigma_x: float,
     variance: Answer = torch.exp, spread: float = 1.0, constant: Answer = lambda s: math.log(2 * math.pi * s**2),
     kl_weight: float = 1.0, kl_half: float = 0.5, kl_over: Answer = lambda kl: kl.sum(1),
     last: Answer = lambda bound: bound,
-) -> Answer:  # fmt: skip
-    """An answer to 4.3, with room for mistakes."""
-
-    def answer(
-        x: Tensor, c: Tensor, mu: Tensor, logvar: Tensor, W: Tensor, U: Tensor, b: Tensor, sigma_x: float
-    ) -> Tensor:
-        squared = (x - c @ U.mT - b - mu @ W.mT).square().sum(1)  # (B,)
-        error = squared + spread * variance(logvar) @ W.square().sum(0)
-        kl = kl_over(kl_half * (mu**2 + logvar.exp() - 1 - logvar))
-        return last(-x.shape[1] / 2 * constant(sigma_x) - error / (2 * sigma_x**2) - kl_weight * kl)
-
-    return answer
+) -> Tensor:  # fmt: skip
+    squared = (x - c @ U.mT - b - mu @ W.mT).square().sum(1)  # (B,)
+    error = squared + spread * variance(logvar) @ W.square().sum(0)
+    kl = kl_over(kl_half * (mu**2 + logvar.exp() - 1 - logvar))
+    return last(-x.shape[1] / 2 * constant(sigma_x) - error / (2 * sigma_x**2) - kl_weight * kl)
 
 
-@exercise("4.3", "the bound in closed form", _bound(), {
-    "log p(x | z = mu, c) is not its mean under q: add the spread of W z": _bound(spread=0.0),
-    "KL is subtracted, not added": _bound(kl_weight=-1.0),
-    "KL is missing": _bound(kl_weight=0.0),
-    "the half in front of KL is missing": _bound(kl_half=1.0),
-    "KL is summed over the K dimensions of z, not averaged": _bound(kl_over=lambda kl: kl.mean(1)),
+@exercise("4.3", "the bound in closed form", _bound, {
+    "log p(x | z = mu, c) is not its mean under q: add the spread of W z": dict(spread=0.0),
+    "KL is subtracted, not added": dict(kl_weight=-1.0),
+    "KL is missing": dict(kl_weight=0.0),
+    "the half in front of KL is missing": dict(kl_half=1.0),
+    "KL is summed over the K dimensions of z, not averaged": dict(kl_over=lambda kl: kl.mean(1)),
     "logvar is log sigma^2: its exponential is the variance, do not square it":
-        _bound(variance=lambda logvar: (2 * logvar).exp()),
-    "the constant -D/2 log(2 pi sigma_x^2) is missing": _bound(constant=lambda s: 0.0),
+        dict(variance=lambda logvar: (2 * logvar).exp()),
+    "the constant -D/2 log(2 pi sigma_x^2) is missing": dict(constant=lambda s: 0.0),
     "the constant is -D/2 log(2 pi sigma_x^2): sigma_x^2 is missing in it":
-        _bound(constant=lambda s: math.log(2 * math.pi)),
-    "the spread of z needs the factor 1/2, like the squared error": _bound(spread=2.0),
-    "this is -L, the loss": _bound(last=torch.neg),
-    "summed over the batch; keep one number for each row": _bound(last=torch.sum),
-    "averaged over the batch; keep one number for each row": _bound(last=torch.mean),
+        dict(constant=lambda s: math.log(2 * math.pi)),
+    "the spread of z needs the factor 1/2, like the squared error": dict(spread=2.0),
+    "this is -L, the loss": dict(last=torch.neg),
+    "summed over the batch; keep one number for each row": dict(last=torch.sum),
+    "averaged over the batch; keep one number for each row": dict(last=torch.mean),
 })  # fmt: skip
 def elbo(answer: Any, g: torch.Generator) -> None:
     """answer(x, c, mu, logvar, W, U, b, sigma_x) -> (B,), for q = N(mu, diag(exp(logvar)))."""
     x, c, model = _problem(g)
     mu, logvar = torch.randn(2, 7, 3, generator=g, dtype=torch.float64)  # (B, K)
-    agree("the bound L", answer, _bound(), x, c, mu, logvar, *model, **EXACT)
+    agree("the bound L", answer, _bound, x, c, mu, logvar, *model, **EXACT)
 
 
 def _weight(sigma_x: float, H: int, W: int) -> float:

@@ -1,7 +1,6 @@
 """Checks of the exercises in notebook 06, training."""
 
 import copy
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -39,32 +38,30 @@ def last_frame(answer: Any, g: torch.Generator) -> None:
 
 
 def _loss(
-    squared: Answer = torch.mean, absolute: Answer = lambda error, l1: l1 * error.abs().mean(), kl: Answer = torch.mean,
-    scale: Answer = lambda beta, weight: beta * weight, last: Answer = lambda loss: loss,
-) -> Answer:  # fmt: skip
-    """An answer to 6.2: how the squared error, the absolute error and KL are taken, and the factor before KL."""
-
-    def answer(prediction: Tensor, x: Tensor, kl_of: Tensor, beta: float, weight: float, l1: float) -> Tensor:
-        error = prediction - x
-        return last(squared(error.square()) + absolute(error, l1) + scale(beta, weight) * kl(kl_of))
-
-    return answer
+    prediction: Tensor, x: Tensor, kl: Tensor, beta: float, weight: float, l1: float,
+    squared: Answer = torch.mean, absolute: Answer = lambda error, l1: l1 * error.abs().mean(),
+    total: Answer = torch.mean, scale: Answer = lambda beta, weight: beta * weight,
+    last: Answer = lambda loss: loss,
+) -> Tensor:  # fmt: skip
+    """How the squared error, the absolute error and KL are taken, and the factor before KL."""
+    error = prediction - x
+    return last(squared(error.square()) + absolute(error, l1) + scale(beta, weight) * total(kl))
 
 
-@exercise("6.2", "the loss", _loss(), {
-    "the squared error is summed; average it over everything": _loss(torch.sum),
-    "the squared error is summed over a clip; average it over everything": _loss(lambda e: e.sum() / len(e)),
-    "the KL divergence is summed over the batch; average it": _loss(kl=torch.sum),
-    "the KL divergence is summed over the clip; average it": _loss(kl=lambda kl: kl.sum() / len(kl)),
-    "beta is missing": _loss(scale=lambda beta, weight: weight),
-    "the KL weight is missing beside beta": _loss(scale=lambda beta, weight: beta),
-    "the KL term is missing": _loss(scale=lambda beta, weight: 0),
-    "the KL divergence is added to the loss, not subtracted": _loss(scale=lambda beta, weight: -beta * weight),
-    "root of the mean squared error: the root is too much": _loss(lambda e: e.mean().sqrt()),
-    "the mean absolute error (l1) is missing": _loss(absolute=lambda error, l1: 0),
-    "the mean absolute error has the weight l1, not 1": _loss(absolute=lambda error, l1: error.abs().mean()),
-    "the absolute error stands in place of the squared one": _loss(lambda e: e.sqrt().mean()),
-    "no .item() and no detach() on the way: backward() starts here": _loss(last=torch.detach),
+@exercise("6.2", "the loss", _loss, {
+    "the squared error is summed; average it over everything": dict(squared=torch.sum),
+    "the squared error is summed over a clip; average it over everything": dict(squared=lambda e: e.sum() / len(e)),
+    "the KL divergence is summed over the batch; average it": dict(total=torch.sum),
+    "the KL divergence is summed over the clip; average it": dict(total=lambda kl: kl.sum() / len(kl)),
+    "beta is missing": dict(scale=lambda beta, weight: weight),
+    "the KL weight is missing beside beta": dict(scale=lambda beta, weight: beta),
+    "the KL term is missing": dict(scale=lambda beta, weight: 0),
+    "the KL divergence is added to the loss, not subtracted": dict(scale=lambda beta, weight: -beta * weight),
+    "root of the mean squared error: the root is too much": dict(squared=lambda e: e.mean().sqrt()),
+    "the mean absolute error (l1) is missing": dict(absolute=lambda error, l1: 0),
+    "the mean absolute error has the weight l1, not 1": dict(absolute=lambda error, l1: error.abs().mean()),
+    "the absolute error stands in place of the squared one": dict(squared=lambda e: e.sqrt().mean()),
+    "no .item() and no detach() on the way: backward() starts here": dict(last=torch.detach),
 })  # fmt: skip
 def training_loss(answer: Any, g: torch.Generator) -> None:
     """answer(prediction, x, kl, beta, weight, l1) -> the loss, a number; images (B, T, 3, H, W), kl (B, T)."""
@@ -74,50 +71,46 @@ def training_loss(answer: Any, g: torch.Generator) -> None:
     kl = 20 * torch.rand(B, T, generator=g)
     for l1 in (0.0, 0.1):
         beta, weight = 0.4, 0.01 * (1 + torch.rand((), generator=g).item())
-        got = agree(f"the loss with l1 = {l1:g}", answer, _loss(), prediction, x, kl, beta, weight, l1, atol=1e-7)
+        got = agree(f"the loss with l1 = {l1:g}", answer, _loss, prediction, x, kl, beta, weight, l1, atol=1e-7)
         attached = isinstance(got, Tensor) and got.requires_grad
         require(attached, "a loss that can be differentiated", "a plain number")
 
 
 def _rolled(
+    posterior: Answer, step: Answer, frames: Tensor, labels: Tensor, teacher: Tensor,
     x_at: int = 0, posterior_P_at: int = 0, P_at: int = 0, fed: int = -1, coin: int = -1, always: bool | None = None,
     given: bool = True, cut: Answer = torch.detach, end: Answer = lambda x_1, made: torch.stack(made, dim=1),
-) -> Answer:  # fmt: skip
-    """An answer to 6.3, with room for mistakes: which frame, pose and coin belong to step t, and what x_1 is for."""
-
-    def answer(posterior: Answer, step: Answer, frames: Tensor, labels: Tensor, teacher: Tensor) -> Tensor:
-        made, own = [], torch.zeros_like(frames[:, 0])
-        for t in range(1, frames.shape[1]):
-            z = posterior(frames[:, t + x_at], labels[:, t + posterior_P_at])
-            true, true_is_fed = frames[:, t + fed], teacher[:, (t + coin) % teacher.shape[1]]
-            if always is not None:
-                true_is_fed = torch.full_like(true_is_fed, always)
-            last = true if t == 1 and given else torch.where(_mask(true_is_fed), true, own)  # (B, 3, H, W)
-            made.append(step(last, labels[:, t + P_at], z))
-            own = cut(made[-1])
-        return end(frames[:, 0], made)
-
-    return answer
+) -> Tensor:  # fmt: skip
+    """Which frame, pose and coin belong to step t, and what x_1 is for."""
+    made, own = [], torch.zeros_like(frames[:, 0])
+    for t in range(1, frames.shape[1]):
+        z = posterior(frames[:, t + x_at], labels[:, t + posterior_P_at])
+        true, true_is_fed = frames[:, t + fed], teacher[:, (t + coin) % teacher.shape[1]]
+        if always is not None:
+            true_is_fed = torch.full_like(true_is_fed, always)
+        last = true if t == 1 and given else torch.where(_mask(true_is_fed), true, own)  # (B, 3, H, W)
+        made.append(step(last, labels[:, t + P_at], z))
+        own = cut(made[-1])
+    return end(frames[:, 0], made)
 
 
-@exercise("6.3", "the training rollout", _rolled(), {
-    "the decoder is fed the frame it has to predict, frames[:, t]; the last one is frames[:, t - 1]": _rolled(fed=0),
-    "frames[:, t] is fed throughout, and it is what has to be predicted; look at `teacher`":
-        _rolled(fed=0, always=True),
-    "the posterior sees the last frame; it must see the current one, frames[:, t]": _rolled(x_at=-1),
-    "the posterior sees the last pose; it must see the current one, labels[:, t]": _rolled(posterior_P_at=-1),
-    "the decoder sees the last pose; it must see the current one, labels[:, t]": _rolled(P_at=-1),
-    "posterior and decoder see the last pose; both need labels[:, t]": _rolled(posterior_P_at=-1, P_at=-1),
-    "the coin of frames[:, t] is teacher[:, t - 1], not teacher[:, t]": _rolled(coin=0),
-    "the true frame is fed throughout; look at `teacher`": _rolled(always=True),
-    "the generated frame is fed throughout; look at `teacher`": _rolled(always=False),
-    "x_1 is given: the first prediction is fed with it whatever its coin says": _rolled(given=False),
+@exercise("6.3", "the training rollout", _rolled, {
+    "the decoder is fed the frame it has to predict, frames[:, t]; the last one is frames[:, t - 1]": dict(fed=0),
+    "frames[:, t] is fed throughout, and it is what has to be predicted; look at `teacher`": dict(fed=0, always=True),
+    "the posterior sees the last frame; it must see the current one, frames[:, t]": dict(x_at=-1),
+    "the posterior sees the last pose; it must see the current one, labels[:, t]": dict(posterior_P_at=-1),
+    "the decoder sees the last pose; it must see the current one, labels[:, t]": dict(P_at=-1),
+    "posterior and decoder see the last pose; both need labels[:, t]": dict(posterior_P_at=-1, P_at=-1),
+    "the coin of frames[:, t] is teacher[:, t - 1], not teacher[:, t]": dict(coin=0),
+    "the true frame is fed throughout; look at `teacher`": dict(always=True),
+    "the generated frame is fed throughout; look at `teacher`": dict(always=False),
+    "x_1 is given: the first prediction is fed with it whatever its coin says": dict(given=False),
     "the given frame x_1 is no prediction: return x_2 .. x_T only":
-        _rolled(end=lambda x_1, made: torch.stack([x_1, *made], dim=1)),
-    "stack the predictions along dimension 1, (B, T-1, 3, H, W)": _rolled(end=lambda x_1, made: torch.stack(made)),
+        dict(end=lambda x_1, made: torch.stack([x_1, *made], dim=1)),
+    "stack the predictions along dimension 1, (B, T-1, 3, H, W)": dict(end=lambda x_1, made: torch.stack(made)),
     "detach the generated frame that is fed back, or the gradient runs through all steps before it":
-        _rolled(cut=lambda x: x),
-    "no torch.no_grad() here: the model learns from these predictions": torch.no_grad()(_rolled()),
+        dict(cut=lambda x: x),
+    "no torch.no_grad() here: the model learns from these predictions": torch.no_grad()(_rolled),
 })  # fmt: skip
 def training_rollout(answer: Any, g: torch.Generator) -> None:
     """answer(posterior, step, frames, labels, teacher) -> (B, T-1, 3, H, W); frames, labels (B, T, 3, H, W)."""
@@ -136,7 +129,7 @@ def training_rollout(answer: Any, g: torch.Generator) -> None:
     def step(last: Tensor, P: Tensor, z: Tensor) -> Tensor:
         return torch.tanh(gain * last + 0.3 * P.flip(-1) + 0.2 * z.sum(1, keepdim=True))  # (B, 3, H, W)
 
-    got = agree("the predictions of x_2 .. x_T", answer, _rolled(), posterior, step, frames, labels, teacher)
+    got = agree("the predictions of x_2 .. x_T", answer, _rolled, posterior, step, frames, labels, teacher)
     require(got.requires_grad, "predictions that gradients can pass", "predictions cut off from the graph")
     slope = torch.autograd.grad(got[1, 1].sum(), gain)[0]  # clip 1 feeds its own prediction there
     last, y = got.detach()[1, :2]
@@ -147,16 +140,15 @@ def training_rollout(answer: Any, g: torch.Generator) -> None:
 # ------------------------------------------------------------------------------------------------------ the resume
 
 
-class _Run(SimpleNamespace):
+class _Run:
     """A training of a tiny network: model, averaged, optimizer, step, best_psnr."""
 
-    @classmethod
-    def start(cls, seed: int) -> "_Run":
+    def __init__(self, seed: int):
         torch.manual_seed(seed)
-        model = nn.Linear(3, 2)
-        averaged = copy.deepcopy(model).requires_grad_(False)
-        optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
-        return cls(model=model, averaged=averaged, optimizer=optimizer, step=0, best_psnr=float("-inf"))
+        self.model = nn.Linear(3, 2)
+        self.averaged = copy.deepcopy(self.model).requires_grad_(False)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=0.1)
+        self.step, self.best_psnr = 0, float("-inf")
 
     def train(self, steps: int, total: int = 40) -> list[float]:
         """``steps`` more steps of a training of ``total``, whose rate falls linearly; returns the losses."""
@@ -165,8 +157,7 @@ class _Run(SimpleNamespace):
             g = torch.Generator().manual_seed(self.step)  # batches are drawn by the step, as in labutils.training
             x = torch.randn(8, 3, generator=g)
             y = torch.stack([x[:, 0] - x[:, 1], 2 * x[:, 2]], dim=1)
-            for group in self.optimizer.param_groups:
-                group["lr"] = 0.1 * (1 - self.step / total)
+            self.optimizer.param_groups[0]["lr"] = 0.1 * (1 - self.step / total)
             loss = F.mse_loss(self.model(x), y)
             self.optimizer.zero_grad()
             loss.backward()
@@ -178,55 +169,46 @@ class _Run(SimpleNamespace):
             losses.append(loss.item())
         return losses
 
-    def checkpoint(self) -> dict[str, Any]:
-        """What is saved, on its own memory."""
-        return copy.deepcopy({
-            "state_dict": self.averaged.state_dict(), "weights": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(), "step": self.step, "best_psnr": 31.5,
-        })  # fmt: skip
-
 
 def _resumed(
-    model: str = "weights", averaged: str = "state_dict", optimizer: bool = True, step: int | None = 0,
-    best: bool = True,
-) -> Answer:  # fmt: skip
-    """An answer to 6.4: what model and average are loaded from ("" for nothing), and what else is restored."""
-
-    def answer(run: _Run, checkpoint: dict[str, Any]) -> None:
-        for module, key in ((run.model, model), (run.averaged, averaged)):
-            if key:
-                module.load_state_dict(checkpoint[key])
-        if optimizer:
-            run.optimizer.load_state_dict(checkpoint["optimizer"])
-        if step is not None:
-            run.step = checkpoint["step"] + step
-        if best:
-            run.best_psnr = checkpoint["best_psnr"]
-
-    return answer
+    run: _Run, checkpoint: dict[str, Any], model: str = "weights", averaged: str = "state_dict",
+    optimizer: bool = True, step: int | None = 0, best: bool = True,
+) -> None:  # fmt: skip
+    """What model and average are loaded from ("" for nothing), and what else is restored."""
+    for module, key in ((run.model, model), (run.averaged, averaged)):
+        if key:
+            module.load_state_dict(checkpoint[key])
+    if optimizer:
+        run.optimizer.load_state_dict(checkpoint["optimizer"])
+    if step is not None:
+        run.step = checkpoint["step"] + step
+    if best:
+        run.best_psnr = checkpoint["best_psnr"]
 
 
-@exercise("6.4", "what a resume must restore", _resumed(), {
-    'the model goes on from checkpoint["weights"]; "state_dict" is their average': _resumed(model="state_dict"),
-    "the model's weights are not restored": _resumed(model=""),
-    'the average goes on from checkpoint["state_dict"]': _resumed(averaged="weights"),
-    "the average is what is validated and saved; it goes on too": _resumed(averaged=""),
-    "without its moments the first steps after the resume are of the wrong size": _resumed(optimizer=False),
-    "without the step, learning rate and schedules start anew": _resumed(step=None),
-    "the checkpoint's step is the number of steps done, and so the next one's number: add nothing": _resumed(step=1),
-    "the checkpoint's step is the number of steps done, and so the next one's number: subtract nothing":
-        _resumed(step=-1),
-    "without the best PSNR so far, the next validation overwrites best.ckpt, however bad it is": _resumed(best=False),
+@exercise("6.4", "what a resume must restore", _resumed, {
+    'the model goes on from checkpoint["weights"]; "state_dict" is their average': dict(model="state_dict"),
+    "the model's weights are not restored": dict(model=""),
+    'the average goes on from checkpoint["state_dict"]': dict(averaged="weights"),
+    "the average is what is validated and saved; it goes on too": dict(averaged=""),
+    "without its moments the first steps after the resume are of the wrong size": dict(optimizer=False),
+    "without the step, learning rate and schedules start anew": dict(step=None),
+    "the checkpoint's step is the number of steps done, and so the next one's number: add nothing": dict(step=1),
+    "the checkpoint's step is the number of steps done, and so the next one's number: subtract nothing": dict(step=-1),
+    "without the best PSNR so far, the next validation overwrites best.ckpt, however bad it is": dict(best=False),
 })  # fmt: skip
 def resume(answer: Any, g: torch.Generator) -> None:
     """answer(run, checkpoint) puts ``run`` (model, averaged, optimizer, step, best_psnr) where the checkpoint was."""
     seed = int(torch.randint(0, 1000, (), generator=g))
-    run = _Run.start(seed)
+    run = _Run(seed)
     run.train(12)
-    checkpoint = run.checkpoint()
+    checkpoint: dict[str, Any] = copy.deepcopy({
+        "state_dict": run.averaged.state_dict(), "weights": run.model.state_dict(),
+        "optimizer": run.optimizer.state_dict(), "step": run.step, "best_psnr": 31.5,
+    })  # fmt: skip
     expected = run.train(6)
 
-    fresh = _Run.start(seed + 1)
+    fresh = _Run(seed + 1)
 
     def resumed(run: _Run, checkpoint: dict[str, Any]) -> _Run:
         done = answer(run, checkpoint)  # it need not return anything

@@ -1,6 +1,5 @@
 """Checks of the exercises in notebook 07, validation."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,35 +10,32 @@ from labutils.checks.core import Answer, agree, call, exercise, require, same
 
 
 def _rolled(
+    step: Answer, frames: Tensor, labels: Tensor, z: Tensor,
     fed: str = "own", P_at: int = 0, z_at: int = -1, each: Answer = lambda x: x.clamp(0, 1), given: int = 0,
     stop: int | None = None, end: Answer = lambda frames: torch.stack(frames, dim=1),
-) -> Answer:  # fmt: skip
-    """An answer to 7.1, with room for mistakes: what is fed, which pose and latent belong to step t, what is kept."""
-
-    def answer(step: Answer, frames: Tensor, labels: Tensor, z: Tensor) -> Tensor:
-        video = [frames[:, 0]]
-        for t in range(1, labels.shape[1]):
-            last = {"own": video[-1], "first": frames[:, 0], "true": frames[:, t - 1], "current": frames[:, t]}[fed]
-            video.append(each(step(last, labels[:, t + P_at], z[:, (t + z_at) % z.shape[1]])))
-        return end(video[given:stop])
-
-    return answer
+) -> Tensor:  # fmt: skip
+    """What is fed, which pose and latent belong to step t, what is kept."""
+    video = [frames[:, 0]]
+    for t in range(1, labels.shape[1]):
+        last = {"own": video[-1], "first": frames[:, 0], "true": frames[:, t - 1], "current": frames[:, t]}[fed]
+        video.append(each(step(last, labels[:, t + P_at], z[:, (t + z_at) % z.shape[1]])))
+    return end(video[given:stop])
 
 
-@exercise("7.1", "the rollout from the prior", _rolled(), {
-    "the last TRUE frame is fed: a leak, there is none in a test": _rolled("true"),
-    "the true CURRENT frame is fed: a leak, it is the one to be predicted": _rolled("current"),
-    "x_1 is fed at every step; feed the frame that was predicted last": _rolled("first"),
-    "frame t needs the pose of frame t, labels[:, t]; this is labels[:, t - 1]": _rolled(P_at=-1),
-    "predictions leave [0, 1]: clamp each one before it is kept and fed back": _rolled(each=lambda x: x),
+@exercise("7.1", "the rollout from the prior", _rolled, {
+    "the last TRUE frame is fed: a leak, there is none in a test": dict(fed="true"),
+    "the true CURRENT frame is fed: a leak, it is the one to be predicted": dict(fed="current"),
+    "x_1 is fed at every step; feed the frame that was predicted last": dict(fed="first"),
+    "frame t needs the pose of frame t, labels[:, t]; this is labels[:, t - 1]": dict(P_at=-1),
+    "predictions leave [0, 1]: clamp each one before it is kept and fed back": dict(each=lambda x: x),
     "each prediction must be clamped before it is fed back, not only at the end":
-        _rolled(each=lambda x: x, end=lambda frames: torch.stack(frames, dim=1).clamp(0, 1)),
-    "z[:, t - 1] belongs to labels[:, t]; this is z[:, t]": _rolled(z_at=0),
-    "the given frame x_1 is missing: it comes first in the video": _rolled(given=1),
-    "the last frame is missing: labels[:, 1] .. labels[:, T - 1] give T - 1 predictions": _rolled(stop=-1),
-    "stack the frames along dimension 1, (B, T, 3, H, W)": _rolled(end=torch.stack),
+        dict(each=lambda x: x, end=lambda frames: torch.stack(frames, dim=1).clamp(0, 1)),
+    "z[:, t - 1] belongs to labels[:, t]; this is z[:, t]": dict(z_at=0),
+    "the given frame x_1 is missing: it comes first in the video": dict(given=1),
+    "the last frame is missing: labels[:, 1] .. labels[:, T - 1] give T - 1 predictions": dict(stop=-1),
+    "stack the frames along dimension 1, (B, T, 3, H, W)": dict(end=torch.stack),
     "it looks at frames that must be predicted; only frames[:, 0] may be used":
-        lambda step, frames, labels, z: _rolled()(step, frames, labels, z) + 0 * frames.mean(),
+        lambda step, frames, labels, z: _rolled(step, frames, labels, z) + 0 * frames.mean(),
 })  # fmt: skip
 def rollout(answer: Any, g: torch.Generator) -> None:
     """answer(step, frames, labels, z) -> (B, T, 3, H, W); frames, labels (B, T, 3, H, W), z (B, T-1, N, h, w)."""
@@ -50,42 +46,37 @@ def rollout(answer: Any, g: torch.Generator) -> None:
     def step(last: Tensor, P: Tensor, z_t: Tensor) -> Tensor:
         return 0.7 * last + 0.6 * P.flip(-1) - 0.3 + 0.1 * z_t.sum(1, keepdim=True)  # leaves [0, 1] at places
 
-    got = agree("the video", answer, _rolled(), step, frames, labels, z)
+    got = agree("the video", answer, _rolled, step, frames, labels, z)
     hidden = frames.clone()
     hidden[:, 1:] = float("nan")
     alike = same(call(answer, step, hidden, labels.clone(), z.clone()), got)
     require(alike, "the same video where the true frames x_2 .. x_T are unknown", "another one")
 
 
-def _mean_psnr(
-    clip: bool = True, frames: slice = slice(1, None), mse: Answer = lambda mse: mse,
-    decibel: Answer = lambda mse: -10 * mse.log10(), mean: Answer = torch.mean,
-) -> Callable[[Tensor, Tensor], Tensor]:  # fmt: skip
-    """An answer to 7.2, with room for mistakes."""
-
-    def answer(prediction: Tensor, truth: Tensor) -> Tensor:
-        prediction = prediction.clamp(0, 1) if clip else prediction
-        return mean(decibel(mse((prediction - truth).square().mean(dim=(1, 2, 3))[frames])))
-
-    return answer
+def _mse(p: Tensor, x: Tensor) -> Tensor:
+    return (p.clamp(0, 1) - x).square().mean(dim=(1, 2, 3))[1:]  # (T-1,)
 
 
-@exercise("7.2", "the mean PSNR of a video", _mean_psnr(), {
-    "frame 1 is given: its MSE is 0 and its PSNR infinite; leave it out": _mean_psnr(frames=slice(None)),
-    "the dB of the mean MSE; take the dB of each frame, then the mean": _mean_psnr(mse=torch.mean),
-    "the prediction is not clipped to [0, 1] first": _mean_psnr(clip=False),
-    "not clipped, and the dB of the mean MSE": _mean_psnr(clip=False, mse=torch.mean),
+def _mean_psnr(p: Tensor, x: Tensor) -> Tensor:
+    return -10 * _mse(p, x).log10().mean()
+
+
+@exercise("7.2", "the mean PSNR of a video", _mean_psnr, {
+    "frame 1 is given: its MSE is 0 and its PSNR infinite; leave it out": lambda p, x: torch.tensor(torch.inf),
+    "the dB of the mean MSE; take the dB of each frame, then the mean": lambda p, x: -10 * _mse(p, x).mean().log10(),
+    "the prediction is not clipped to [0, 1] first":
+        lambda p, x: -10 * (p - x)[1:].square().mean(dim=(1, 2, 3)).log10().mean(),
+    "not clipped, and the dB of the mean MSE": lambda p, x: -10 * (p - x)[1:].square().mean().log10(),
     "the data range is 1 here; this is the PSNR for a range of 255":
-        _mean_psnr(decibel=lambda mse: 10 * (255**2 / mse).log10()),
+        lambda p, x: 10 * (255**2 / _mse(p, x)).log10().mean(),
     "frame 1 is given and must not count; its error of 0 is in the mean MSE":
-        _mean_psnr(frames=slice(None), mse=torch.mean),
-    "the sum is divided by T; only T - 1 frames were predicted": _mean_psnr(mean=lambda dB: dB.sum() / (len(dB) + 1)),
-    "log10, not the natural logarithm": _mean_psnr(decibel=lambda mse: -10 * mse.log()),
-    "PSNR is 10 log10 of the MSE, or 20 log10 of its root: this is half":
-        _mean_psnr(decibel=lambda mse: -5 * mse.log10()),
-    "PSNR is 10 log10 of the MSE; 20 belongs to its root": _mean_psnr(decibel=lambda mse: -20 * mse.log10()),
-    "one frame is missing: frames 2..T count": _mean_psnr(frames=slice(1, -1)),
-    "frame 2 is missing: frames 2..T count": _mean_psnr(frames=slice(2, None)),
+        lambda p, x: -10 * (p.clamp(0, 1) - x).square().mean().log10(),
+    "the sum is divided by T; only T - 1 frames were predicted": lambda p, x: -10 * _mse(p, x).log10().sum() / len(p),
+    "log10, not the natural logarithm": lambda p, x: -10 * _mse(p, x).log().mean(),
+    "PSNR is 10 log10 of the MSE, or 20 log10 of its root: this is half": lambda p, x: _mean_psnr(p, x) / 2,
+    "PSNR is 10 log10 of the MSE; 20 belongs to its root": lambda p, x: 2 * _mean_psnr(p, x),
+    "one frame is missing: frames 2..T count": lambda p, x: _mean_psnr(p[:-1], x[:-1]),
+    "frame 2 is missing: frames 2..T count": lambda p, x: _mean_psnr(p[1:], x[1:]),
 })  # fmt: skip
 def mean_psnr(answer: Any, g: torch.Generator) -> None:
     """answer(prediction, truth) -> dB, a number; both (T, 3, H, W), the given frame first."""
@@ -94,7 +85,7 @@ def mean_psnr(answer: Any, g: torch.Generator) -> None:
     spread = torch.linspace(0.05, 0.6, T)[torch.randperm(T, generator=g)][:, None, None, None]
     prediction = truth + spread * torch.randn(truth.shape, generator=g)
     prediction[0] = truth[0]  # the frame that is given
-    agree("the mean PSNR in dB", answer, _mean_psnr(), prediction, truth)
+    agree("the mean PSNR in dB", answer, _mean_psnr, prediction, truth)
 
 
 def _bytes(x: Tensor, scale: int = 255) -> Tensor:
@@ -106,7 +97,7 @@ def _bytes(x: Tensor, scale: int = 255) -> Tensor:
         lambda x: (255 * x).round().long() % 256,
     "clip before the conversion: values outside [0, 1] wrap": lambda x: (255 * x).long() % 256,
     "the fraction is cut off: a shift of half a gray level; round to nearest": lambda x: 255 * x.clamp(0, 1) // 1,
-    "times 255, not 256": lambda x: _bytes(x, 256),
+    "times 255, not 256": dict(scale=256),
     "times 255 and rounded, not times 256 and cut off": lambda x: (256 * x.clamp(0, 1) // 1).clamp(0, 255),
     "the values are still in [0, 1]: times 255": lambda x: x.clamp(0, 1),
     "0 or 1 only: multiply before you round": lambda x: x.clamp(0, 1).round(),
@@ -128,12 +119,11 @@ def _frame(psnr: np.ndarray, lowest: Answer = np.argmin, first: int = 1, shift: 
 
 
 @exercise("7.4", "the worst frame", _frame, {
-    "the curve starts at frame 2: entry k belongs to frame k + 1 of the video, x_1 being frame 0":
-        lambda psnr: _frame(psnr, first=0),
-    "counted from 1; here x_1 is frame 0": lambda psnr: _frame(psnr, first=2),
-    "that is the best frame: a low PSNR is a bad one": lambda psnr: _frame(psnr, np.argmax),
-    "that is the best frame, and the curve starts at frame 2": lambda psnr: _frame(psnr, np.argmax, first=0),
-    "the index is right; its PSNR is entry index - 1 of the curve": lambda psnr: _frame(psnr, shift=1),
+    "the curve starts at frame 2: entry k belongs to frame k + 1 of the video, x_1 being frame 0": dict(first=0),
+    "counted from 1; here x_1 is frame 0": dict(first=2),
+    "that is the best frame: a low PSNR is a bad one": dict(lowest=np.argmax),
+    "that is the best frame, and the curve starts at frame 2": dict(lowest=np.argmax, first=0),
+    "the index is right; its PSNR is entry index - 1 of the curve": dict(shift=1),
     "return the index first, then the PSNR": lambda psnr: _frame(psnr)[::-1],
 })  # fmt: skip
 def worst_frame(answer: Any, g: torch.Generator) -> None:

@@ -40,21 +40,20 @@ def _error(values: Sequence[float]) -> float:
     return statistics.stdev(values) / len(values) ** 0.5
 
 
-def _mean_and_error(values: np.ndarray, error: Answer = _error, mean: Answer = statistics.mean) -> tuple[float, float]:
-    return mean(values), error(values)
+def _mean_and_error(values: np.ndarray, error: Answer = _error) -> tuple[float, float]:
+    return statistics.mean(values), error(values)
 
 
 @exercise("8.2", "mean and standard error", _mean_and_error, {
     "that is the standard deviation of one run; the error of the mean is smaller by sqrt(n)":
-        lambda v: _mean_and_error(v, statistics.stdev),
+        dict(error=statistics.stdev),
     "divide the squared deviations by n - 1: the mean was estimated from the same n values":
-        lambda v: _mean_and_error(v, lambda v: statistics.pstdev(v) / len(v) ** 0.5),
-    "the deviations are divided by n, and the root of n is missing": lambda v: _mean_and_error(v, statistics.pstdev),
-    "divide the standard deviation by sqrt(n), not by n":
-        lambda v: _mean_and_error(v, lambda v: statistics.stdev(v) / len(v)),
-    "a variance is in squared dB; take its root": lambda v: _mean_and_error(v, lambda v: _error(v) ** 2),
+        dict(error=lambda v: statistics.pstdev(v) / len(v) ** 0.5),
+    "the deviations are divided by n, and the root of n is missing": dict(error=statistics.pstdev),
+    "divide the standard deviation by sqrt(n), not by n": dict(error=lambda v: statistics.stdev(v) / len(v)),
+    "a variance is in squared dB; take its root": dict(error=lambda v: _error(v) ** 2),
     "the mean comes first, then its error": lambda v: _mean_and_error(v)[::-1],
-    "the median is another thing than the mean": lambda v: _mean_and_error(v, mean=statistics.median),
+    "the median is another thing than the mean": lambda v: (statistics.median(v), _error(v)),
 })  # fmt: skip
 def mean_and_error(answer: Any, g: torch.Generator) -> None:
     """values (n,) -> mean and standard error of the mean."""
@@ -63,31 +62,26 @@ def mean_and_error(answer: Any, g: torch.Generator) -> None:
 
 
 def _paired(
-    difference: Answer = lambda a, b: a - b, error: Answer = lambda a, b, d: _error(d),
+    a: np.ndarray, b: np.ndarray, difference: Answer = lambda a, b: a - b, error: Answer = lambda a, b, d: _error(d),
     t: Answer = lambda mean, error, n: mean / error,
-) -> Answer:  # fmt: skip
-    """An answer to 8.3, with room for mistakes."""
-
-    def answer(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
-        d = difference(a, b)
-        mean, se = statistics.mean(d), error(a, b, d)
-        return mean, se, t(mean, se, len(d))
-
-    return answer
+) -> tuple[float, float, float]:  # fmt: skip
+    d = difference(a, b)
+    mean, se = statistics.mean(d), error(a, b, d)
+    return mean, se, t(mean, se, len(d))
 
 
-@exercise("8.3", "a paired comparison", _paired(), {
+@exercise("8.3", "a paired comparison", _paired, {
     "that is the comparison of two independent groups: take the difference of each seed first":
-        _paired(error=lambda a, b, d: (_error(a) ** 2 + _error(b) ** 2) ** 0.5),
+        dict(error=lambda a, b, d: (_error(a) ** 2 + _error(b) ** 2) ** 0.5),
     "the pairs are torn apart: entry i of both belongs to the same seed, so do not sort":
-        _paired(lambda a, b: np.sort(a) - np.sort(b)),
-    "it is b - a; the first method minus the second is asked for": _paired(lambda a, b: b - a),
-    "keep the sign of the differences": _paired(lambda a, b: abs(a - b)),
-    "divide the squared deviations by n - 1": _paired(error=lambda a, b, d: statistics.pstdev(d) / len(d) ** 0.5),
+        dict(difference=lambda a, b: np.sort(a) - np.sort(b)),
+    "it is b - a; the first method minus the second is asked for": dict(difference=lambda a, b: b - a),
+    "keep the sign of the differences": dict(difference=lambda a, b: abs(a - b)),
+    "divide the squared deviations by n - 1": dict(error=lambda a, b, d: statistics.pstdev(d) / len(d) ** 0.5),
     "t is the mean over its standard error, not over the standard deviation":
-        _paired(t=lambda mean, error, n: mean / error / n**0.5),
+        dict(t=lambda mean, error, n: mean / error / n**0.5),
     "that is the standard deviation of the differences; divide it by sqrt(n)":
-        _paired(error=lambda a, b, d: statistics.stdev(d)),
+        dict(error=lambda a, b, d: statistics.stdev(d)),
 })  # fmt: skip
 def paired(answer: Any, g: torch.Generator) -> None:
     """a, b (n,) of the same seeds -> mean of a - b, its standard error, and t."""
@@ -95,23 +89,18 @@ def paired(answer: Any, g: torch.Generator) -> None:
         seeds = _runs(g, n)
         a, b = (seeds + _runs(g, n, shift, 0.2) for shift in (0.3, 0.0))
         a[0] = b[0] - 0.1  # a difference whose sign counts
-        agree(f"of {n} pairs", answer, _paired(), a, b, parts=("mean", "standard_error", "t"))
+        agree(f"of {n} pairs", answer, _paired, a, b, parts=("mean", "standard_error", "t"))
 
 
 def _smoothed(
-    low: Answer = lambda i, w: i - w // 2, high: Answer = lambda i, w: i + w // 2 + 1,
+    y: np.ndarray, window: int, low: Answer = lambda i, w: i - w // 2, high: Answer = lambda i, w: i + w // 2 + 1,
     mean: Answer = lambda part, w: part.mean(),
-) -> Answer:  # fmt: skip
-    """An answer to 8.4, with room for mistakes: where the window of place i begins and ends, what is taken of it."""
-
-    def answer(y: np.ndarray, window: int) -> np.ndarray:
-        return np.array([mean(y[max(0, low(i, window)) : high(i, window)], window) for i in range(len(y))])
-
-    return answer
+) -> np.ndarray:  # fmt: skip
+    return np.array([mean(y[max(0, low(i, window)) : high(i, window)], window) for i in range(len(y))])
 
 
 def _in_place(y: np.ndarray, window: int) -> np.ndarray:
-    y[:] = _smoothed()(y, window)
+    y[:] = _smoothed(y, window)
     return y
 
 
@@ -119,19 +108,19 @@ def _whole_windows(y: np.ndarray, window: int) -> np.ndarray:
     return np.array([y[i : i + window].mean() for i in range(max(1, len(y) - window + 1))])
 
 
-@exercise("8.4", "smooth a loss curve", _smoothed(), {
+@exercise("8.4", "smooth a loss curve", _smoothed, {
     "write the result into a new array: y was changed": _in_place,
     "at the ends fewer values lie in the window: divide by their number, not by the window":
-        _smoothed(mean=lambda part, w: part.sum() / w),
+        dict(mean=lambda part, w: part.sum() / w),
     "the window only looks back, which shifts the curve to the right by half a window; centre it":
-        _smoothed(lambda i, w: i - w + 1, lambda i, w: i + 1),
+        dict(low=lambda i, w: i - w + 1, high=lambda i, w: i + 1),
     "the window only looks ahead, which shifts the curve to the left by half a window; centre it":
-        _smoothed(lambda i, w: i, lambda i, w: i + w),
-    "a slice ends before its last index: the window is one value short": _smoothed(high=lambda i, w: i + w // 2),
+        dict(low=lambda i, w: i, high=lambda i, w: i + w),
+    "a slice ends before its last index: the window is one value short": dict(high=lambda i, w: i + w // 2),
     "only whole windows are kept: the curve got shorter and no longer fits its steps": _whole_windows,
     "the values at the ends are repeated; take the mean of what is there":
         lambda y, window: _whole_windows(np.pad(y, window // 2, mode="edge"), window),
-    "median, where the mean is asked for": _smoothed(mean=lambda part, w: np.median(part)),
+    "median, where the mean is asked for": dict(mean=lambda part, w: np.median(part)),
 })  # fmt: skip
 def smooth(answer: Any, g: torch.Generator) -> None:
     """y (n,), odd window -> (n,): the mean of what lies in a window centred on each place."""
@@ -140,4 +129,4 @@ def smooth(answer: Any, g: torch.Generator) -> None:
         given = y.copy()
         got = call(answer, given, window)
         require(same(given, y, 0, 0), "y as it was", given)
-        compare(f"{n} values, window {window}", got, _smoothed()(y, window))
+        compare(f"{n} values, window {window}", got, _smoothed(y, window))

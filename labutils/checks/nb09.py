@@ -1,7 +1,6 @@
 """Exercises of notebook 09: the submission, the grade, the average, the archive."""
 
 import math
-from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -24,13 +23,13 @@ def _in_place(x: Tensor) -> Tensor:
 
 @exercise("9.3", "a frame as a row of the submission", _rows, {
     "work on a copy: the frame was changed": _in_place,
-    "channel first: all red values, then all green, then all blue": lambda x: _rows(x, (1, 2, 0)),
-    "rows before columns: height and width are swapped": lambda x: _rows(x, (0, 2, 1)),
-    "int() cuts off the fraction; round to the nearest first": lambda x: _rows(x, whole=torch.floor),
+    "channel first: all red values, then all green, then all blue": dict(order=(1, 2, 0)),
+    "rows before columns: height and width are swapped": dict(order=(0, 2, 1)),
+    "int() cuts off the fraction; round to the nearest first": dict(whole=torch.floor),
     "clip to [0, 1] before the numbers are scaled": lambda x: (255 * x).round().flatten(),
     "values outside [0, 1] wrap around in uint8: clip first": lambda x: (255 * x).round().flatten() % 256,
     "clip and cut off: round to the nearest, and clip before scaling": lambda x: (255 * x).trunc().flatten(),
-    "the largest value is 255, not 256": lambda x: _rows(x, scale=256),
+    "the largest value is 255, not 256": dict(scale=256),
     "the row is still in [0, 1]; scale by 255": lambda x: x.clamp(0, 1).flatten(),
     "the values are right, but they are written as '12.0'; make them int": lambda x: _rows(x).float(),
 })  # fmt: skip
@@ -79,30 +78,31 @@ def grade(answer: Any, g: torch.Generator) -> None:
 
 
 def _average(
-    frames: slice = slice(1, None), decibel: Answer = lambda mse: -10 * np.log10(mse), each: Answer = np.mean
-) -> Answer:
-    """An answer to 9.1, with room for mistakes: ``each`` gives a sequence's value from those of its frames."""
-    return lambda mse: np.mean([each(decibel(m[frames])) for m in mse])
+    mse: list[np.ndarray], frames: slice = slice(1, None), decibel: Answer = lambda m: -10 * np.log10(m),
+    each: Answer = np.mean,
+) -> float:  # fmt: skip
+    return np.mean([each(decibel(m[frames])) for m in mse])  # each: of one sequence
 
 
 def _pooled(mse: list[np.ndarray]) -> np.ndarray:
     return np.concatenate([m[1:] for m in mse])
 
 
-@exercise("9.1", "the average that the tester prints", _average(), {
-    "frame 1 is given, not predicted: its MSE is 0 and its PSNR infinite; leave it out": _average(slice(None)),
-    "frame 1 is given, not predicted; leave it out": _average(slice(None), lambda mse: -10 * np.log10(mse.clip(1e-10))),
+@exercise("9.1", "the average that the tester prints", _average, {
+    "frame 1 is given, not predicted: its MSE is 0 and its PSNR infinite; leave it out": dict(frames=slice(None)),
+    "frame 1 is given, not predicted; leave it out":
+        dict(frames=slice(None), decibel=lambda m: -10 * np.log10(m.clip(1e-10))),
     "every sequence counts the same: take the mean of each, then the mean of these":
         lambda mse: -10 * np.log10(_pooled(mse)).mean(),
     "that is the PSNR of the mean MSE; take the PSNR of each frame, then the mean":
-        _average(decibel=lambda mse: -10 * np.log10(mse.mean())),
+        dict(decibel=lambda m: -10 * np.log10(m.mean())),
     "that is the PSNR of the mean MSE of all frames": lambda mse: -10 * np.log10(_pooled(mse).mean()),
-    "T - 1 frames were predicted; the sum is divided by T": _average(each=lambda dB: dB.sum() / (len(dB) + 1)),
-    "T - 1 frames were predicted; the sum is divided by T - 2": _average(each=lambda dB: dB.sum() / (len(dB) - 1)),
-    "the last frame is missing": _average(slice(1, -1)),
-    "the sign: PSNR rises as the MSE falls": _average(decibel=lambda mse: 10 * np.log10(mse)),
-    "decibel are 10 times the logarithm to base 10": _average(decibel=lambda mse: -10 * np.log(mse)),
-    "10 log10 of an MSE; 20 log10 is for its root": _average(decibel=lambda mse: -20 * np.log10(mse)),
+    "T - 1 frames were predicted; the sum is divided by T": dict(each=lambda dB: dB.sum() / (len(dB) + 1)),
+    "T - 1 frames were predicted; the sum is divided by T - 2": dict(each=lambda dB: dB.sum() / (len(dB) - 1)),
+    "the last frame is missing": dict(frames=slice(1, -1)),
+    "the sign: PSNR rises as the MSE falls": dict(decibel=lambda m: 10 * np.log10(m)),
+    "decibel are 10 times the logarithm to base 10": dict(decibel=lambda m: -10 * np.log(m)),
+    "10 log10 of an MSE; 20 log10 is for its root": dict(decibel=lambda m: -20 * np.log10(m)),
 })  # fmt: skip
 def tester_average(answer: Any, g: torch.Generator) -> None:
     """mse: a list of arrays (T_k,), entry 0 that of the given frame -> dB."""
@@ -112,7 +112,7 @@ def tester_average(answer: Any, g: torch.Generator) -> None:
             for k, T in enumerate(lengths)
         ]  # sequences of unequal length and quality
         with np.errstate(divide="ignore"):
-            agree(f"the average of sequences of {lengths} frames", answer, _average(), mse)
+            agree(f"the average of sequences of {lengths} frames", answer, _average, mse)
 
 
 # ----------------------------------------------------------------------------------------------------- the archive
@@ -158,7 +158,7 @@ def _listed(names: list[str], other: str = "") -> list[str]:
     "return the unwanted names, as they are written, in a list": lambda names: set(_listed(names)),
     "return the names as they are written": lambda names: [name.lower() for name in _listed(names)],
     "go through the names in their order": lambda names: sorted(_listed(names)),
-    **{why: partial(_listed, other=name) for name, why in (GOOD | BAD).items()},
+    **{why: dict(other=name) for name, why in (GOOD | BAD).items()},
 })  # fmt: skip
 def unwanted(answer: Any, g: torch.Generator) -> None:
     """names of an archive -> the list of those that must not be in it, in their order."""
