@@ -96,6 +96,8 @@ def write_student(out: Path) -> list[Path]:
     (out / STAMP).write_text("Made by `make student` from the lab's notebooks; made anew, this folder is replaced.\n")
     for path, book in editions.items():
         notebooks.write(path, book)
+    readme = out / "README.md"
+    readme.write_text(without_dead_links(readme.read_text(encoding="utf-8"), out), encoding="utf-8")
     return list(editions)
 
 
@@ -104,6 +106,19 @@ def with_targets(makefile: str, targets: Sequence[str]) -> str:
     names = "|".join(targets)
     makefile = re.sub(rf"^(?!(?:{names}):)[a-z]+:.*\n(?:.+\n)*\n", "", makefile, flags=re.M)
     return re.sub(r"^\.PHONY:.*", f".PHONY: {' '.join(targets)}", makefile, flags=re.M)
+
+
+def without_dead_links(readme: str, folder: Path) -> str:
+    """The text of a README in which a link to a file that ``folder`` lacks is only its text.
+
+    Lines that name only what is withheld go: the table's row of the withheld packages, and ``make test``.
+    """
+    kept = (line for line in readme.split("\n") if not re.match(r"make test\b|\| \[teach/\]", line))
+
+    def link(match: re.Match[str]) -> str:
+        return match[0] if "://" in match[2] or (folder / match[2]).exists() else match[1]
+
+    return re.sub(r"(?<!!)\[([^\]]+)\]\(([^)#\s]+)\)", link, "\n".join(kept))
 
 
 def try_student(paths: Sequence[Path]) -> None:
