@@ -230,9 +230,9 @@ class View extends LabView {
     else this.head.append(make("span", { class: "ls-name", text: sequences[0] }));
     if (axis) {
       this.run = slider({ min: 0, max: runs.length - 1, step: 1, "aria-label": axis, class: "ls-run" }, (run) => core.set("run", run));
-      this.spark = draw("svg", { class: "ls-spark", "aria-hidden": "true", viewBox: "0 0 180 22" });
+      this.spark = new Plot({ height: 22, left: 7, right: 7, top: 4, floor: 18 }, { class: "ls-spark", "aria-hidden": "true" });
       this.runName = make("span", { class: "ls-run-name", style: { "min-width": `${Math.max(...runs.map((r) => r.length))}ch` } });
-      this.head.append(make("div", { class: "ls-field" }, this.runName, make("div", { class: "ls-axis" }, this.spark, this.run)));
+      this.head.append(make("div", { class: "ls-field" }, this.runName, make("div", { class: "ls-axis" }, this.spark.svg, this.run)));
     } else if (runs.length > 1) {
       this.run = chooser("prediction", numbered(runs), "run");
       this.head.append(make("label", { class: "ls-field" }, "prediction ", this.run));
@@ -317,27 +317,26 @@ class View extends LabView {
   /** Another sequence or run: fetch its frames; the old picture stays until they are there. */
   async reload() {
     const { model, core } = this;
-    const sequence = model.get("sequence");
-    const run = model.get("run");
+    const [sequence, run] = [model.get("sequence"), model.get("run")];
+    const left = () => this.gone || sequence !== model.get("sequence") || run !== model.get("run");
     if (core.index !== core.here) core.go(core.index); // a shorter sequence
     this.settings();
     this.layout();
     const parts = ["pose", run, ...(core.clip.truth ? ["truth"] : [])];
     try {
       await Promise.all(parts.map((part) => core.frames.load(sequence, part)));
-      if (this.gone || sequence !== model.get("sequence") || run !== model.get("run")) return;
+      if (left()) return;
       this.message.hidden = true;
       this.step();
       // The neighbours on the run axis next, so that moving along it does not wait.
-      for (let d = 1; d < model.get("runs").length; d++) {
-        for (const other of [run + d, run - d]) {
-          if (this.gone || sequence !== model.get("sequence") || run !== model.get("run")) return;
-          if (core.clip.frames[other] && d <= 8) await core.frames.load(sequence, other);
-        }
+      const far = (other) => Math.abs(other - run);
+      const neighbours = [...model.get("runs").keys()].filter((other) => far(other) > 0 && far(other) <= 8);
+      for (const other of neighbours.sort((a, b) => far(a) - far(b))) {
+        if (left()) return;
+        await core.frames.load(sequence, other);
       }
     } catch (error) {
-      this.message.textContent = `The frames cannot be unpacked in this browser: ${error.message}`;
-      this.message.hidden = false;
+      put(this.message, { text: `The frames cannot be unpacked in this browser: ${error.message}`, hidden: false });
     }
   }
 
@@ -347,11 +346,11 @@ class View extends LabView {
     const playing = model.get("playing");
     const name = model.get("runs")[model.get("run")];
     this.sequence.value = model.get("sequence");
-    if (this.run) {
-      if (this.runName) setSlider(this.run, model.get("run"), name);
-      else this.run.value = model.get("run");
+    if (this.run && !this.spark) this.run.value = model.get("run");
+    if (this.spark) {
+      setSlider(this.run, model.get("run"), name);
+      this.runName.textContent = name;
     }
-    if (this.runName) this.runName.textContent = name;
     this.time.max = core.clip.count - 1;
     const title = playing ? "Pause (space)" : "Play (space)";
     put(this.playButton, { title, "aria-label": title });
@@ -440,12 +439,12 @@ class View extends LabView {
     this.main = all.find((s) => s.main);
     this.best.disabled = this.worst.disabled = !this.main;
     if (this.main) {
-      const { best, worst } = extremes(this.main.values);
-      this.best.textContent = `best ${decibel(this.main.values[best])}`;
-      this.worst.textContent = `worst ${decibel(this.main.values[worst])}`;
-      const words = `PSNR per frame of ${this.main.label}: mean ${decibel(mean(this.main.values))} dB, best `
-        + `${decibel(this.main.values[best])} at frame ${best + 2}, worst ${decibel(this.main.values[worst])} at frame ${worst + 2}`;
-      put(this.plot.svg, { "aria-label": words });
+      const { values, label } = this.main;
+      const { best, worst } = extremes(values);
+      const [top, bottom] = [`best ${decibel(values[best])}`, `worst ${decibel(values[worst])}`];
+      this.best.textContent = top;
+      this.worst.textContent = bottom;
+      put(this.plot.svg, { "aria-label": `PSNR per frame of ${label}: mean ${decibel(mean(values))} dB, ${top} at frame ${best + 2}, ${bottom} at frame ${worst + 2}` });
     }
     this.step();
   }
@@ -453,10 +452,7 @@ class View extends LabView {
   /** One button for each curve (one for all other checkpoints), with its value at this frame. */
   drawLegend(all, hidden) {
     const { model, core } = this;
-    const entries = [];
-    for (const s of [...all].reverse()) {
-      if (!entries.some((e) => e.key === s.key)) entries.push(s);
-    }
+    const entries = [...new Map(all.map((s) => [s.key, s])).values()].reverse();
     const rank = (s) => (s.main ? 0 : s.flat ? 1 : s.colour === "var(--lab-quiet)" ? 3 : 2);
     entries.sort((a, b) => rank(a) - rank(b));
     const keys = entries.map((e) => `${e.key}/${e.main}/${e.colour}`).join("|");
@@ -484,19 +480,14 @@ class View extends LabView {
   /** The mean PSNR of each checkpoint over its slider. */
   drawSpark() {
     if (!this.spark) return;
+    const { spark } = this;
     const means = this.core.clip.psnr.map((values) => (values ? mean(floatsOf(values)) : NaN));
-    const seen = means.filter(Number.isFinite);
-    this.spark.replaceChildren();
-    if (!seen.length) return;
-    const [low, high] = [Math.min(...seen), Math.max(...seen)];
-    const place = (v, i) => [7 + (i / (means.length - 1)) * 166, 18 - ((v - low) / (high - low || 1)) * 14];
-    const points = means.map(place).filter(([, y]) => Number.isFinite(y));
-    this.spark.append(draw("polyline", { points: points.map(([x, y]) => `${x.toFixed(1)},${y.toFixed(1)}`).join(" ") }));
+    spark.scale(180, [0, means.length - 1], range(means));
+    spark.curves.replaceChildren(draw("path", { d: spark.path(means) }));
+    spark.marks.replaceChildren();
     means.forEach((v, i) => {
-      if (!Number.isFinite(v)) return;
-      const [cx, cy] = place(v, i);
-      const current = i === this.model.get("run");
-      this.spark.append(draw("circle", { cx, cy, r: current ? 3.5 : 1.75, class: current ? "ls-here" : null }));
+      const here = i === this.model.get("run");
+      if (Number.isFinite(v)) spark.marks.append(draw("circle", { cx: spark.x(i), cy: spark.y(v), r: here ? 3.5 : 1.75, class: here ? "ls-here" : null }));
     });
   }
 
@@ -544,14 +535,10 @@ class View extends LabView {
 }
 
 /** Positions of the largest and the smallest of `values`. */
-function extremes(values) {
-  let [best, worst] = [0, 0];
-  values.forEach((v, i) => {
-    if (v > values[best]) best = i;
-    if (v < values[worst]) worst = i;
-  });
-  return { best, worst };
-}
+const extremes = (values) => ({
+  best: values.reduce((at, v, i) => (v > values[at] ? i : at), 0),
+  worst: values.reduce((at, v, i) => (v < values[at] ? i : at), 0),
+});
 
 // ── 6 Keys ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -291,6 +291,21 @@ def test_the_page_scrubs_without_any_network(browser, path):
         assert scrubber.shows(0) and wanted == []
 
 
+@pytest.mark.parametrize("fault", ["throw Error('no kernel')", "return Promise.reject(Error('no kernel'))"])
+def test_it_scrubs_on_when_nothing_can_be_sent(browser, path, fault):
+    """What a notebook may do while its kernel goes."""
+    text = path.read_text(encoding="utf-8")
+    assert text.count("save_changes() {}") == 1
+    path.write_text(text.replace("save_changes() {}", f"save_changes() {{ {fault}; }}"), encoding="utf-8")
+    with opened(browser, path, bypass_csp=True) as page:
+        scrubber = Scrubber(page)
+        scrubber.focus()
+        scrubber.press("PageUp", "l", "Space")
+        assert until(lambda: scrubber.index > 25)
+        scrubber.press("Space", "Home")
+        assert scrubber.shows(0)
+
+
 def test_a_step_draws_neither_curves_nor_axes_anew(browser, path):
     """So that it is done within a frame of the screen."""
     with opened(browser, path) as page:
