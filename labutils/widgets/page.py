@@ -3,11 +3,12 @@
 A widget's ES module must
 
 - import nothing, and keep what it shows in traits of the model;
-- define a constant ``widget`` with ``render({model, el})`` and, optionally, ``initialize({model})``, and end with
-  ``export default widget;``.
+- define a constant ``widget`` with ``render({model, el})`` and, optionally, ``initialize({model})``, as ``widgetOf`` of
+  ``shared.js`` does, and end with ``export default widget;``.
 
-In a notebook anywidget runs it.  In a page the same text is inlined as it is, followed by ``page.js``, which starts
-``widget`` with a model that holds the traits' values but has no kernel behind it.
+What the modules share stands in ``shared.js``, which comes before each of them.  In a notebook anywidget runs the
+whole.  In a page the same text is inlined as it is, followed by ``page.js``, which starts ``widget`` with a model that
+holds the traits' values but has no kernel behind it.
 """
 
 import base64
