@@ -118,7 +118,7 @@ WIRES = ("the prediction", "mu", "logvar", "z")
 
 
 @exercise("2.3", "wire one prediction", _wired, {
-    "the posterior was fed with the last frame; it must see the CURRENT frame x_t": dict(current=0),
+    "the posterior was fed the previous frame; it must see the CURRENT frame x_t": dict(current=0),
     "the decoder was fed with x_t, the frame it has to predict (a leak); it must see the LAST frame x_prev":
         dict(last=1),
     "the two frames are swapped: x_t for the posterior, x_prev for the decoder": dict(current=0, last=1),
@@ -127,7 +127,7 @@ WIRES = ("the prediction", "mu", "logvar", "z")
     "Gaussian_Predictor takes the frame's feature first, then the pose's": dict(swap="posterior"),
     "Decoder_Fusion takes the frame's feature first, then the pose's": dict(swap="decoder"),
     "the posterior was fed with the pose in place of the current frame": dict(current=2),
-    "the decoder was fed with the pose in place of the last frame": dict(last=2),
+    "the decoder was fed the pose in place of the previous frame": dict(last=2),
     "the decoder was fed with mu; it takes z": dict(used=lambda z, mu, eps: mu),
     "the decoder was fed with eps; it takes z, which Gaussian_Predictor makes of eps":
         dict(used=lambda z, mu, eps: eps),

@@ -18,7 +18,7 @@ def _fed(teacher: Tensor, true: Tensor, generated: Tensor) -> Tensor:
     return torch.where(_mask(teacher), true, generated.detach())
 
 
-@exercise("6.1", "the last frame by teacher forcing", _fed, {
+@exercise("6.1", "the previous frame under teacher forcing", _fed, {
     "True means the TRUE frame is fed; the two are swapped": lambda teacher, true, own: _fed(~teacher, true, own),
     "the mask (B,) broadcasts over the width; reshape it to (B, 1, 1, 1)":
         lambda teacher, true, own: torch.where(teacher, true, own.detach()),
@@ -97,10 +97,10 @@ def _rolled(
 @exercise("6.3", "the training rollout", _rolled, {
     "the decoder is fed the frame it has to predict, frames[:, t]; the last one is frames[:, t - 1]": dict(fed=0),
     "frames[:, t] is fed throughout, and it is what has to be predicted; look at `teacher`": dict(fed=0, always=True),
-    "the posterior sees the last frame; it must see the current one, frames[:, t]": dict(x_at=-1),
-    "the posterior sees the last pose; it must see the current one, labels[:, t]": dict(posterior_P_at=-1),
-    "the decoder sees the last pose; it must see the current one, labels[:, t]": dict(P_at=-1),
-    "posterior and decoder see the last pose; both need labels[:, t]": dict(posterior_P_at=-1, P_at=-1),
+    "the posterior sees the previous frame; it must see the current one, frames[:, t]": dict(x_at=-1),
+    "the posterior sees the previous pose; it must see the current one, labels[:, t]": dict(posterior_P_at=-1),
+    "the decoder sees the previous pose; it must see the current one, labels[:, t]": dict(P_at=-1),
+    "posterior and decoder see the previous pose; both need labels[:, t]": dict(posterior_P_at=-1, P_at=-1),
     "the coin of frames[:, t] is teacher[:, t - 1], not teacher[:, t]": dict(coin=0),
     "the true frame is fed throughout; look at `teacher`": dict(always=True),
     "the generated frame is fed throughout; look at `teacher`": dict(always=False),

@@ -23,7 +23,7 @@ def _rolled(
 
 
 @exercise("7.1", "the rollout from the prior", _rolled, {
-    "the last TRUE frame is fed: a leak, there is none in a test": dict(fed="true"),
+    "the previous TRUE frame is fed: a leak, there is none in a test": dict(fed="true"),
     "the true CURRENT frame is fed: a leak, it is the one to be predicted": dict(fed="current"),
     "x_1 is fed at every step; feed the frame that was predicted last": dict(fed="first"),
     "frame t needs the pose of frame t, labels[:, t]; this is labels[:, t - 1]": dict(P_at=-1),

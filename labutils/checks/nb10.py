@@ -111,10 +111,10 @@ def _one_by_one(frames: Tensor, replay: Tensor, batch: int, tfr: float, predict:
     "end with `return t`": dict(end=lambda t: (t, 0)),
     "all transitions are predicted at once, in parallel": _one_by_one,
     "return the t that predict was given": dict(end=lambda t: t.flip(0)),
-    "frame 0 has no last frame: t - 1 is -1 there, the LAST entry of the array": dict(low=0),
+    "frame 0 has no previous frame: t - 1 is -1 there, the LAST entry of the array": dict(low=0),
     "torch.randint leaves its upper bound out": dict(high=-1),
-    "entry t is the frame that is to be predicted; the last frame is entry t - 1": dict(entry=0),
-    "entry t + 1 lies in the future; the last frame is entry t - 1": dict(entry=1),
+    "entry t is the frame that is to be predicted; the previous frame is entry t - 1": dict(entry=0),
+    "entry t + 1 lies in the future; the previous frame is entry t - 1": dict(entry=1),
     "swapped: with chance tfr it is the TRUE frame that is fed":
         dict(source=lambda forced, true, own: torch.where(forced, own, true)),
     "the generated frame is fed throughout; with chance tfr it is the true one":
@@ -158,7 +158,7 @@ def _one_step(answer: Any, g: torch.Generator, tfr: float, n: int = 7, batch: in
         """Which of ``previous`` are these entries of ``source``, (B,)."""
         return (previous == source[index % n]).flatten(1).all(1)
 
-    true, what = is_entry(t - 1, frames), "the last frames"  # (B,)
+    true, what = is_entry(t - 1, frames), "the previous frames"  # (B,)
     right = true | is_entry(t - 1, before)
     if not right.all():
         for k, name in ((0, "t"), (1, "t + 1")):
@@ -167,7 +167,7 @@ def _one_step(answer: Any, g: torch.Generator, tfr: float, n: int = 7, batch: in
         require(False, "entry t - 1, of frames or of replay", previous, what=what)
     share = float(true.double().mean())
     near = abs(share - tfr) <= (0.12 if 0 < tfr < 1 else 0)  # 0.12: over five standard deviations
-    require(near, f"a share of {tfr:g}", f"a share of {share:.2f}", what="last frames that are true")
+    require(near, f"a share of {tfr:g}", f"a share of {share:.2f}", what="previous frames that are true")
 
     after, shifted = before.clone(), before.clone()
     after[t] = shifted[t - 1] = 200.0 + t[:, None, None, None]

@@ -3,8 +3,8 @@
 Each frame is multiplied by 1 + light.  ``light`` is the sum of two Gaussian processes of mean 0: a drift of std 0.006
 with a correlation time of 3 s, and a flicker of std 0.005 that keeps half of its value from one frame to the next.
 Together they wander by 0.8 % or 1.2 grey levels at a mean luminance of 155.  Three quarters of the flicker's variance
-are new in every frame (std 0.0043 or 0.7 grey levels), so that a perfect predictor that knows pose and last frame, but
-not the light, stops at about 51 dB, and one that ignores the light altogether at about 46 dB.
+are new in every frame (std 0.0043 or 0.7 grey levels), so that a perfect predictor that knows pose and previous frame,
+but not the light, stops at about 51 dB, and one that ignores the light altogether at about 46 dB.
 """
 
 import csv
