@@ -52,7 +52,7 @@ def test_clips_are_all_windows_of_the_frames_in_use():
 
 def test_replay_feeds_true_frames_at_ratio_1_and_predictions_at_0():
     batches = replay(shift=0, batch_size=50)
-    batches.predicted.fill_(7)
+    batches.predicted.copy_(torch.from_numpy(255 - VIDEO.frames))
     x, P = to_float(VIDEO.frames), to_float(VIDEO.labels)
     for tfr in (0.0, 0.5, 1.0):
         batch = batches.draw(3, 15, tfr)
@@ -61,7 +61,8 @@ def test_replay_feeds_true_frames_at_ratio_1_and_predictions_at_0():
         assert sorted(set(t.tolist())) == list(range(1, 15))
         assert torch.equal(batch.frames[:, 1], x[t]) and torch.equal(batch.labels[:, 1], P[t])
         true = (batch.frames[:, 0] == x[t - 1]).flatten(1).all(1)
-        assert (batch.frames[~true, 0] == 7 / 255).all() and abs(true.float().mean() - tfr) < 0.15
+        assert torch.equal(batch.frames[~true, 0], to_float(255 - VIDEO.frames)[t[~true] - 1])
+        assert abs(true.float().mean() - tfr) < 0.15
         assert tfr == 0.5 or true.all() == bool(tfr)
 
 

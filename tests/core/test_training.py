@@ -112,10 +112,10 @@ def test_a_public_step_is_that_of_the_loop_and_takes_rates_of_its_own(tmp_path):
     trainer = Trainer(model(cfg.replace(mode="clips", l1=0.0)), dance(), None, cfg.replace(mode="clips", l1=0.0))
     batch = trainer.batches.draw(0, 20, 0.25)
     drawn, trainer.batches.draw = [], lambda step, count, tfr: drawn.append(tfr) or batch
-    loss, mse, kl = trainer.step(beta=0.0, tfr=0.25)
-    assert drawn == [0.25] and loss == mse and kl > 0
+    loss, mse, kl = trainer.step(beta=0.5, tfr=0.25)
+    assert drawn == [0.25] and loss.item() == pytest.approx((mse + 0.5 * trainer.objective.kl_scale * kl).item())
     trainer.fit()
-    assert (trainer.history[0]["beta"], trainer.history[0]["tfr"], len(trainer.history)) == (0.0, 0.25, 6)
+    assert (trainer.history[0]["beta"], trainer.history[0]["tfr"], len(trainer.history)) == (0.5, 0.25, 6)
 
 
 def test_the_history_follows_the_schedules(tmp_path):
