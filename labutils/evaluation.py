@@ -102,8 +102,8 @@ def _rollouts(
         for chunk in chunks:
             x1 = torch.stack([to_float(videos[k].frames[0]) for k in chunk])  # (B, 3, H, W)
             labels = torch.stack([to_float(videos[k].labels) for k in chunk])  # (B, T, 3, H, W)
-            z = torch.stack([prior_noise(model, labels.shape[1] - 1, *keys[k]) for k in chunk])  # (B, T-1, N, h, w)
-            frames = model.generate(x1.to(device), labels.to(device), z=z.to(device), progress=bar.update)
+            eps = torch.stack([prior_noise(model, labels.shape[1] - 1, *keys[k]) for k in chunk])  # (B, T-1, N, h, w)
+            frames = model.generate(x1.to(device), labels.to(device), progress=bar.update, eps=eps.to(device))
             for k, video in zip(chunk, frames, strict=True):  # (T, 3, H, W)
                 finite = video.isfinite().flatten(1).all(dim=1).tolist()  # (T,)
                 if not all(finite):
