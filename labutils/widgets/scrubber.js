@@ -245,7 +245,7 @@ class View extends LabView {
     this.panels = ["pose", "truth", "prediction", "error"].map((name) => {
       const screen = new Screen(name);
       const note = make("span", { class: "ls-note" });
-      const root = make("figure", { class: `ls-panel ls-panel-${name}` }, make("figcaption", {}, make("span", { text: name }), note), screen.canvas);
+      const root = make("figure", { class: `ls-panel ls-panel-${name}` }, make("figcaption", {}, make("span", { text: name === "truth" ? "ground truth" : name }), note), screen.canvas);
       return { name, root, screen, note };
     });
     this.stage = make("div", { class: "ls-panels" }, ...this.panels.map((p) => p.root));
