@@ -258,8 +258,8 @@ def trained(name: str = "base", callbacks: Sequence[Any] = (), fresh: bool = Fal
     train, val = videos(**changes)
     rivals = {key: float(value.mean()) for key, value in baselines(val, mean_training_frame(train)).items()}
     if short := shortfall(found.val_psnr, rivals):
-        print(f"The model {name} has learned too little: {short}. Train it again for longer, for instance")
-        print(f"    lab.trained({name!r}, fresh=True, steps={4 * len(found.history)})")
+        print(f"The model {name} has learned too little: {short}.")
+        print(f"Train it for longer: lab.trained({name!r}, steps={4 * len(found.history)}), or a larger LAB_PROFILE")
     return found
 
 

@@ -93,7 +93,8 @@ class Objective(nn.Module):
 
     def __init__(self, model: ConditionalVAE, cfg: LabConfig):
         super().__init__()
-        self.model, self.cfg = model, cfg
+        shared = {id(w): w for w in (*model.parameters(), *model.buffers())}
+        self.model, self.cfg = copy.deepcopy(model, shared), cfg  # a copy, in which Ctrl-C may leave moved weights
         self.kl_scale = 2 * cfg.sigma_x**2 / (3 * cfg.frame_H * cfg.frame_W)
 
     def forward(self, batch: Batch, beta: float) -> tuple[Tensor, Tensor, Tensor]:

@@ -78,7 +78,9 @@ class Core {
     this.refresh();
     if (this.about.autogrid && !this.grids.has(answer.index)) {
       clearTimeout(this.idle);
-      this.idle = setTimeout(() => { if (!this.line.flying) this.line.command({ grid: true, index: this.here.index }); }, 1200);
+      this.idle = setTimeout(() => {
+        if (!this.line.flying) this.line.command({ grid: true, index: this.here.index }, undefined, this.about.patience);
+      }, 1200);
     }
   }
 
@@ -161,7 +163,7 @@ function fitted(x, y) {
 
 // ── 3 View ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-const PANELS = { prediction: "prediction", zero: "prediction at z = 0", difference: "difference", pose: "pose", last: "last frame", truth: "true frame" };
+const PANELS = { prediction: "prediction", zero: "prediction at z = 0", difference: "difference", pose: "pose", last: "previous frame", truth: "true frame" };
 
 class View extends LabView {
   build() {

@@ -44,12 +44,12 @@ LEAST = 10  # frames of a video
 class LatentExplorer(page.LabWidget):
     """Move z along the directions in which the posterior mean varies most, and see the predicted frame change.
 
-    Pose and last frame are fixed: those of frame ``index`` of the video, the last frame being the true one.  The z
+    Pose and previous frame are fixed: those of frame ``index`` of the video, the true previous frame.  The z
     that is shown is the sum of ``values[k]`` standard deviations along direction k, plus what a draw from the prior
     has outside of these directions; so with all sliders at 0, z = 0, the mean of the prior.
 
     Traits that go both ways:
-        index: frame that is predicted, from 1 (frame 0 has no last frame).
+        index: frame that is predicted, from 1 (frame 0 has no previous frame).
         values: one number for each direction, in standard deviations of mu along it, within ±4.
         draw: number of the draw from the prior that z started from; 0 for none.
         direction: which direction the plots show; K for the best linear combination.

@@ -123,7 +123,7 @@ class Strip {
     const label = (text, kind = "lm-row") => make("span", { class: kind, text });
     this.root = make("div", { class: "lm-strip", hidden: true },
       make("div", { class: "lm-title" }, make("span", { text: "validation video" }), this.caption),
-      make("div", { class: "lm-table" }, make("span"), this.heads, ...this.rows.flatMap((r) => [label(r.name), r.canvas]),
+      make("div", { class: "lm-table" }, make("span"), this.heads, ...this.rows.flatMap((r) => [label(r.name === "truth" ? "ground truth" : r.name), r.canvas]),
         label("PSNR", "lm-row lm-quiet"), this.feet));
   }
 

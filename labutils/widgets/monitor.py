@@ -340,5 +340,5 @@ class TrainingMonitor(page.LabWidget):
             raise LabError("the monitor has seen no training yet; give it to fit(..., callbacks=[monitor])")
         rows = None
         if self._video is not None:
-            rows = {"pose": self._val.labels, "truth": self._val.frames, "prediction": self._video}
+            rows = {"pose": self._val.labels, "ground truth": self._val.frames, "prediction": self._video}
         return training_record(self.history, rows, COLUMNS)

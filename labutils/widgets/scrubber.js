@@ -245,7 +245,7 @@ class View extends LabView {
     this.panels = ["pose", "truth", "prediction", "error"].map((name) => {
       const screen = new Screen(name);
       const note = make("span", { class: "ls-note" });
-      const root = make("figure", { class: `ls-panel ls-panel-${name}` }, make("figcaption", {}, make("span", { text: name }), note), screen.canvas);
+      const root = make("figure", { class: `ls-panel ls-panel-${name}` }, make("figcaption", {}, make("span", { text: name === "truth" ? "ground truth" : name }), note), screen.canvas);
       return { name, root, screen, note };
     });
     this.stage = make("div", { class: "ls-panels" }, ...this.panels.map((p) => p.root));
@@ -444,7 +444,8 @@ class View extends LabView {
       const [top, bottom] = [`best ${decibel(values[best])}`, `worst ${decibel(values[worst])}`];
       this.best.textContent = top;
       this.worst.textContent = bottom;
-      put(this.plot.svg, { "aria-label": `PSNR per frame of ${label}: mean ${decibel(mean(values))} dB, ${top} at frame ${best + 2}, ${bottom} at frame ${worst + 2}` });
+      put(this.plot.svg, { "aria-label": `PSNR per frame of ${label}: mean ${decibel(mean(values))} dB, `
+        + `${top} at frame ${best + 2}, ${bottom} at frame ${worst + 2}` });
     }
     this.step();
   }
@@ -487,7 +488,8 @@ class View extends LabView {
     spark.marks.replaceChildren();
     means.forEach((v, i) => {
       const here = i === this.model.get("run");
-      if (Number.isFinite(v)) spark.marks.append(draw("circle", { cx: spark.x(i), cy: spark.y(v), r: here ? 3.5 : 1.75, class: here ? "ls-here" : null }));
+      const dot = draw("circle", { cx: spark.x(i), cy: spark.y(v), r: here ? 3.5 : 1.75, class: here && "ls-here" });
+      if (Number.isFinite(v)) spark.marks.append(dot);
     });
   }
 

@@ -371,7 +371,7 @@ def _figure(clip: Clip, run: str, columns: int, scale: int, signed: bool) -> Fig
     prediction, count = clip.predictions[run], len(clip.pose)
     rows = {"pose": clip.pose}
     if clip.truth is not None:
-        rows["truth"] = clip.truth
+        rows["ground truth"] = clip.truth
     rows["prediction"] = prediction
     shown = np.unique(np.rint(np.linspace(0, count - 1, columns)).astype(int))
     if clip.truth is not None:

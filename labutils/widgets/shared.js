@@ -349,7 +349,7 @@ class Traits {
   }
 }
 
-const COMMAND = 60_000; // ms that the answer to a command may take
+const COMMAND = 60_000; // ms that the answer to a command may take, unless it says otherwise
 
 /** Asks Python one question at a time: commands in their order, and of other questions only the latest. */
 class Line {
@@ -379,8 +379,8 @@ class Line {
     this.fly();
   }
 
-  command(question, buffers) {
-    this.commands.push([question, buffers]);
+  command(question, buffers, patience = COMMAND) {
+    this.commands.push([question, buffers, patience]);
     this.fly();
   }
 
@@ -388,14 +388,14 @@ class Line {
     if (this.flying && this.alive === false && performance.now() - this.flying.start > 10_000) this.flying = null; // lost
     if (this.flying || !(this.commands.length || this.wanted)) return;
     const command = this.commands.length > 0;
-    const [question, buffers] = command ? this.commands.shift() : [this.wanted, undefined];
+    const [question, buffers, patience] = command ? this.commands.shift() : [this.wanted, undefined, this.patience];
     if (!command) this.wanted = null;
     this.flying = { ask: `${this.name} ${++this.serial}`, command, start: performance.now() };
     clearTimeout(this.timer);
     this.timer = setTimeout(() => {
       this.alive = false;
       this.onSilence(question);
-    }, command && this.alive !== false ? COMMAND : this.patience);
+    }, this.alive === false ? this.patience : patience);
     send(this.model, { ...question, ask: this.flying.ask }, buffers);
   }
 }

@@ -68,7 +68,7 @@ class Skeleton {
 
 // ── 2 Core ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-const SETTLE = 3; // steps that the model takes on when the hand rests: old limbs fade from the last frame
+const SETTLE = 3; // steps that the model takes on when the hand rests: old limbs fade from the previous frame
 const SHOWN = ["joints", "hidden", "feed", "latent"]; // what the picture depends on
 const DANCED = ["keyframes", "between", "source", "feed", "latent"]; // and the dance
 
@@ -351,7 +351,7 @@ class View extends LabView {
       button("lp-smaller", "Smaller (−)", "−", () => core.scale(1 / 1.1)), button("lp-bigger", "Bigger (+)", "+", () => core.scale(1.1)),
       button("lp-flip", "Mirror the figure", "flip", () => core.flip()),
       button("lp-reset", "The figure at rest, and the given first frame as the last one", "reset", () => core.reset()), keepLabel, overlayLabel);
-    this.feed = choice("last frame", [["previous", "its own prediction"], ["first", "the given first frame"]], "feed");
+    this.feed = choice("previous frame", [["previous", "its own prediction"], ["first", "the given first frame"]], "feed");
     this.latent = choice("z", [["zero", "0"], ["prior", "from the prior"]], "latent");
 
     this.recordText = make("span");
@@ -364,7 +364,7 @@ class View extends LabView {
     this.between = choice("frames between key poses", [6, 12, 18, 24].map((n) => [n, `${n} frames apart`]), "between", Number);
     this.keys = make("div", { class: "lp-keys" });
     const groups = make("div", { class: "lp-groups" }, figure,
-      group("model", labelled("last frame", this.feed), labelled("z", this.latent)),
+      group("model", labelled("previous frame", this.feed), labelled("z", this.latent)),
       group("dance", this.record, this.playButton, make("span", { class: "lp-timebox" }, this.time), this.count, this.gifButton),
       group("key poses", button("lp-add", "Add the figure as a key pose (K)", "add key pose", () => core.addKey()), this.between, this.keys));
 

@@ -3,7 +3,7 @@
 The figure is dragged in the browser.  Python draws the label with ``dance.draw_pose``, so that the model sees exactly
 what it was trained on, and predicts the next frame from the last one::
 
-    studio = PoseStudio(model, video)          # the last frame at first: frame 1 of the video
+    studio = PoseStudio(model, video)          # the previous frame at first: frame 1 of the video
     studio                                     # drag, record, or set key poses
     studio.poses                               # the dance, (T, 18, 2) in pixels, NaN where a joint is hidden
     studio.predict()                           # uint8 (T, H, W, 3)
@@ -104,11 +104,12 @@ def interpolate(keys: np.ndarray, between: int) -> np.ndarray:
 class PoseStudio(page.LabWidget):
     """Condition a model by hand.
 
-    Each change of the pose is one step of the model: the last frame, the new pose and z give the next frame.  Traits
-    that go both ways:
+    Each change of the pose is one step of the model: the previous frame, the new pose and z give the next frame.
+
+    Traits that go both ways:
         joints: 18 positions [x, y] in pixels of the label, in the order of ``labutils.dance.JOINT_NAMES``.
         hidden: joints that the label lacks, as where a pose estimator finds nothing.
-        feed: the last frame, "previous": the model's own last prediction; "first": always the given first frame.
+        feed: the previous frame, "previous": the model's own latest prediction; "first": always the given first frame.
         latent: z, "zero": the prior's mean; "prior": drawn from N(0, I) for every frame.
         keep_lengths: dragging turns limbs (and bends elbows and knees) rather than stretching them.
         keyframes: key poses, each {"joints": ..., "hidden": ...}.
@@ -264,7 +265,7 @@ class PoseStudio(page.LabWidget):
     # -- the model
 
     def step(self, pose: np.ndarray | None = None, feed: str | None = None, latent: str | None = None) -> np.ndarray:
-        """Predict the next frame, uint8 (H, W, 3); it becomes the last frame.
+        """Predict the next frame, uint8 (H, W, 3); it becomes the previous frame.
 
         Args:
             pose: (18, 2) in pixels with NaN for hidden joints; default: the pose that is shown.

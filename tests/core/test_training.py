@@ -171,6 +171,17 @@ def test_an_interrupted_training_goes_on_where_it_was(tmp_path):
         train(cfg.replace(width=16), resume=last)
 
 
+def test_an_interrupt_while_weights_are_moved_leaves_a_checkpoint_to_go_on_from(tmp_path, monkeypatch):
+    def torn(module, weights, inputs):  # as where the signal comes in the middle of torch's functional_call
+        module.Generator._parameters["background"] = weights["Generator.background"]
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("labutils.training.functional_call", torn)
+        train(config(tmp_path))
+    assert len(train(config(tmp_path), resume=tmp_path / "out/last.ckpt")) == 12
+
+
 def test_stop_ends_with_a_validation_and_a_checkpoint(tmp_path):
     history = train(config(tmp_path), [lambda event, trainer: event == "epoch" and trainer.stop()])
     assert len(history) == 4 and history[-1]["val_psnr"] and read_checkpoint(tmp_path / "out/last.ckpt")["step"] == 4

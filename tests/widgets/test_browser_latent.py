@@ -42,7 +42,7 @@ def tab(browser, dance, trained, tmp_path_factory):
     """A notebook that shows both; its kernel ends in the last test that uses it."""
     folder, paths = tmp_path_factory.mktemp("lab"), {"CHECKPOINT": str(trained / "last.ckpt"), "DATA": str(dance)}
     with running_notebook(browser, folder, CELLS, height=1900, **paths) as tab:
-        assert until(lambda: root(tab, "latent").get_attribute("data-live") == "true", 20)
+        assert until(lambda: root(tab, "latent").get_attribute("data-live") == "true")
         yield tab
 
 
@@ -225,7 +225,7 @@ def test_both_go_on_when_the_kernel_is_gone(tab, element, small):
     slider = element.get_by_role("slider", name="direction 1")
     for value, frame in expected.items():
         slider.fill(str(value + 0.1))
-        assert until(lambda frame=frame: near(canvas(element, "prediction"), frame), 15)  # after its patience
+        assert until(lambda frame=frame: near(canvas(element, "prediction"), frame))  # after its patience
         assert until(lambda value=value: float(slider.input_value()) == value)  # snapped to what came beforehand
     assert element.get_attribute("data-live") == "false" and "no kernel" in element.locator(".ll-state").inner_text()
     before = canvas(element, "prediction")

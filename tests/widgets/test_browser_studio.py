@@ -39,7 +39,7 @@ def running(browser, dance, trained, tmp_path_factory):
     """A notebook that shows a studio; its kernel ends in the last test that uses it."""
     folder, paths = tmp_path_factory.mktemp("lab"), {"CHECKPOINT": str(trained / "last.ckpt"), "DATA": str(dance)}
     with running_notebook(browser, folder, CELLS, **paths) as tab:
-        assert until(lambda: root(tab).get_attribute("data-alive") == "true", 20)
+        assert until(lambda: root(tab).get_attribute("data-alive") == "true")
         yield tab
 
 
@@ -213,7 +213,7 @@ def test_record_play_and_export(tab, element):
 
     element.get_by_role("button", name="export GIF").click()
     message = element.locator(".lp-message")
-    assert until(lambda: "written to" in message.inner_text(), 15), message.inner_text()
+    assert until(lambda: "written to" in message.inner_text()), message.inner_text()
     assert "dance.gif" in message.inner_text() and message.locator("img").count() == 1
     tab.python("import imageio.v3 as iio; written = iio.imread('dance.gif', index=None)")
     assert tab.value("len(written)") == count
@@ -239,7 +239,7 @@ def test_key_poses_become_a_dance(tab, element):
 def test_python_moves_the_figure_and_the_settings(tab, element):
     tab.python("studio.joints = (rest_pose() + [7, 0]).tolist()")
     assert until(lambda: np.allclose(places(tab), REST + [7, 0], atol=1e-5)) and painted(tab)
-    element.get_by_label("last frame").select_option("its own prediction")
+    element.get_by_label("previous frame").select_option("its own prediction")
     element.get_by_label("z", exact=True).select_option("from the prior")
     assert until(lambda: tab.value("[studio.feed, studio.latent]") == ["previous", "prior"])
     tab.python("studio.poses = np.stack([rest_pose() + [k, 0] for k in range(5)])")
