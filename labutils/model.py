@@ -52,6 +52,10 @@ class ConditionalVAE(nn.Module):
             feature if previous is None else self.frame_transformation(previous), feature, label_feature, eps
         )
 
+    def prior(self, previous: Tensor, label_feature: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Mean and log variance (B, N, h, w) of p(z | x_{t-1}, P_t); None for N(0, I)."""
+        return self._prior(self.frame_transformation(previous), label_feature)
+
     def step(self, previous: Tensor, label_feature: Tensor, z: Tensor) -> Tensor:
         """Predict x_t (B, 3, H, W) from the PREVIOUS frame (B, 3, H, W), the feature of P_t, and z (B, N, h, w)."""
         return self._decode(self.frame_transformation(previous), label_feature, z)

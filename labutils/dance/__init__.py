@@ -18,7 +18,7 @@ from labutils.dance.camera import project
 from labutils.dance.dancer import CENTRE_Z, Dancer, choreography
 from labutils.dance.figure import JOINT_NAMES, LIMB_COLORS, LIMBS, solve
 from labutils.dance.light import read_light, room_light
-from labutils.dance.lights import CLEAN, GAINS, information, read_states, seen_lights, switching_lights
+from labutils.dance.lights import CLEAN, GAINS, describe_lights, information, read_states, seen_lights, switching_lights
 from labutils.dance.pose import draw_pose, rest_pose
 from labutils.dance.stats import STATISTICS, print_stats, statistics
 from labutils.dance.writer import make_data
@@ -33,6 +33,7 @@ __all__ = [
     "STATISTICS",
     "Dancer",
     "choreography",
+    "describe_lights",
     "draw_pose",
     "information",
     "make_data",

@@ -9,6 +9,7 @@ only whether it switches, and to what, is new.  So the information that a z must
 
 import csv
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,44 @@ def seen_lights(frames: np.ndarray, states: int = 3) -> tuple[np.ndarray, np.nda
     return distance.argmin(-1), distance.min(-1)
 
 
+@dataclass(frozen=True)
+class LightsReport:
+    """How the light behaves in predicted videos, beside what is true of the data.
+
+    Attributes:
+        rate: share of the frames in which the nearest state is another one than in the frame before.
+        shares: how often each state is shown.
+        clean: share of the frames that show a state cleanly, no gain further than ``CLEAN`` from it.
+        switch, states: of the data.
+    """
+
+    rate: float
+    shares: tuple[float, ...]
+    clean: float
+    switch: float
+    states: int
+
+    @property
+    def variation(self) -> float:
+        """Total variation distance of the shares from 1/K each, in [0, 1]."""
+        return 0.5 * sum(abs(share - 1 / self.states) for share in self.shares)
+
+    def __str__(self) -> str:
+        shares = ", ".join(f"{share:.2f}" for share in self.shares)
+        return (
+            f"The light switches in {self.rate:.1%} of the frames (data: {self.switch:.1%}); shares of its states {shares} "
+            f"(data: {1 / self.states:.2f} each); {self.clean:.1%} of the frames show a state cleanly"
+        )
+
+
+def describe_lights(videos: np.ndarray, states: int = 3, switch: float = 0.05) -> LightsReport:
+    """How the light behaves in predicted videos, uint8 (n, T, H, W, 3); the given first frames do not count."""
+    state, distance = seen_lights(videos, states)  # (n, T)
+    shares = np.bincount(state[:, 1:].ravel(), minlength=states) / state[:, 1:].size
+    rate, clean = (state[:, 1:] != state[:, :-1]).mean(), (distance[:, 1:] <= CLEAN).mean()
+    return LightsReport(float(rate), tuple(shares.tolist()), float(clean), switch, states)
+
+
 def append_states(path: Path, start: int, states: np.ndarray) -> None:
     """Write the states (T,) of the frames ``start``, ``start`` + 1 ... to the end of a ``lights.csv``."""
     with open(path, "a", newline="") as file:
@@ -74,9 +113,7 @@ def read_states(path: str | Path) -> np.ndarray:
     except OSError as error:
         raise LabError(f"{path} cannot be read: {error.strerror or error}") from error
     except (KeyError, TypeError, ValueError) as error:
-        raise LabError(
-            f"{path} is not the stage lights; expected the header frame,state and integers"
-        ) from error
+        raise LabError(f"{path} is not the stage lights; expected the header frame,state and integers") from error
     if [frame for frame, _ in rows] != list(range(len(rows))) or not all(0 <= s < len(GAINS) for _, s in rows):
         raise LabError(f"{path}: frames must count 0, 1, 2 ... and states lie in 0..{len(GAINS) - 1}")
     return np.array([state for _, state in rows])

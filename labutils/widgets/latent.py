@@ -22,10 +22,10 @@ import traitlets
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from labutils.analysis import correlation, held_out_fit, principal_directions
 from labutils.dance import read_light
 from labutils.errors import LabError
 from labutils.images import Video, to_float, to_uint8
-from labutils.latents import correlation, held_out_fit, principal_directions
 from labutils.model import ConditionalVAE, evaluating
 from labutils.modules import kl_divergence
 from labutils.show import LabFigure

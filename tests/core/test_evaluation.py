@@ -8,8 +8,9 @@ from tiny import H, W, config
 from tiny import model as make
 from torch import nn
 
+from labutils.analysis import best_of_n, one_step
 from labutils.errors import LabError
-from labutils.evaluation import best_of_n, evaluate, one_step, predict, prior_noise
+from labutils.evaluation import evaluate, predict, prior_noise
 from labutils.images import Video, to_float, to_uint8
 from labutils.metrics import baselines, psnr, ssim
 

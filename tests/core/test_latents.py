@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from labutils.latents import correlation, held_out_fit, principal_directions
+from labutils.analysis import correlation, held_out_fit, principal_directions
 
 
 @pytest.mark.parametrize("shape", [(40, 6), (12, 300)])

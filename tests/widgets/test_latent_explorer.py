@@ -10,13 +10,13 @@ import pytest
 import torch
 from messages import ask
 
+from labutils.analysis import correlation
 from labutils.checkpoint import load_model
 from labutils.config import LabConfig
 from labutils.dance import read_light
 from labutils.dataset import load_split
 from labutils.errors import LabError
 from labutils.images import Video, to_float
-from labutils.latents import correlation
 from labutils.model import ConditionalVAE
 from labutils.modules import kl_divergence
 from labutils.widgets import LatentExplorer, page
