@@ -62,9 +62,7 @@ writes:   DIR/train, DIR/val, DIR/test (PNG images, light*.csv; with --lights li
         "--lights", type=int, nargs="?", const=3, default=0, metavar="K",
         help="stage lights that switch by chance among K states (3) in place of the drifting room light",
     )  # fmt: skip
-    parser.add_argument(
-        "--switch", type=float, default=0.05, metavar="X", help="chance of that in a frame (%(default)s)"
-    )
+    parser.add_argument("--switch", type=float, default=0.05, metavar="X", help="how likely in a frame (%(default)s)")
     _flags(parser, "num_workers", "quiet")
 
 
@@ -354,9 +352,7 @@ example:  python -m labutils run --profile quick
 writes:   data/dance-PROFILE, and in save_root (outputs) what train, validate and test write, and index.html: a page to
           scrub through all predictions, with the table and the curves"""
     parser.add_argument("--profile", choices=PROFILES, help="size of the job")
-    parser.add_argument(
-        "--lights", action="store_true", help="the dance under stage lights, and a posterior that sees them"
-    )
+    parser.add_argument("--lights", action="store_true", help="the dance under stage lights, where z is used")
     shown = ("DR", "steps", "minutes", "seed", "num_workers", *(n for n in _settings_of("output") if n != "ckpt_path"))
     _flags(
         parser, *shown, hide_others=True,

@@ -79,8 +79,8 @@ class LightsReport:
     def __str__(self) -> str:
         shares = ", ".join(f"{share:.2f}" for share in self.shares)
         return (
-            f"The light switches in {self.rate:.1%} of the frames (data: {self.switch:.1%}); shares of its states {shares} "
-            f"(data: {1 / self.states:.2f} each); {self.clean:.1%} of the frames show a state cleanly"
+            f"The light switches in {self.rate:.1%} of the frames (data: {self.switch:.1%}); shares of its states "
+            f"{shares} (data: {1 / self.states:.2f} each); {self.clean:.1%} of the frames show a state cleanly"
         )
 
 
