@@ -319,14 +319,13 @@ def _evaluate(cfg: LabConfig, name: str, videos: "Sequence[Video]") -> "tuple[Pa
     from labutils.dataset import load_split
     from labutils.distributed import select_device
     from labutils.evaluation import evaluate
-    from labutils.metrics import mean_training_frame
 
     model = load_model(cfg.ckpt_path or _best(cfg.save_root), select_device(cfg.device))
     trained = (Path(cfg.DR) / "train").is_dir()
-    mean_frame = mean_training_frame(load_split(cfg.DR, "train", cfg)) if trained else None
+    train = load_split(cfg.DR, "train", cfg) if trained else None
     out = Path(cfg.save_root) / name
     out.mkdir(parents=True, exist_ok=True)  # before the work begins: a place that cannot be written is known at once
-    report = evaluate(model, videos, mean_frame, cfg.seed, progress=not cfg.quiet)
+    report = evaluate(model, videos, train, cfg.seed, progress=not cfg.quiet)
     report.save(out / "psnr.json")
     return out, report, model
 

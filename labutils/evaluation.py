@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from labutils.baselines import Baselines
 from labutils.errors import LabError
 from labutils.images import Video, to_float, to_uint8
-from labutils.metrics import baselines, psnr, ssim
+from labutils.metrics import psnr, ssim
 from labutils.model import evaluating
 from labutils.report import Report, SequenceReport
 
@@ -85,16 +86,16 @@ def rollouts(
 
 
 def evaluate(
-    model: Any, videos: Sequence[Video], mean_frame: np.ndarray | None = None, seed: int = 0, batch: int = 16,
+    model: Any, videos: Sequence[Video], train: Video | None = None, seed: int = 0, batch: int = 16,
     progress: bool = False,
 ) -> Report:  # fmt: skip
     """Predict videos as ``predict`` does, score those whose true frames are known, beside their ``baselines``."""
-    report = Report([])
+    report, rivals = Report([]), Baselines(train)
     for video, prediction in zip(videos, predict(model, videos, seed, batch, progress), strict=True):
         sequence = SequenceReport(video.name, prediction)
         if video.has_truth:
             sequence.psnr = psnr(prediction[1:], video.frames[1:])
             sequence.ssim = ssim(prediction[1:], video.frames[1:])
-            sequence.baselines = baselines(video, mean_frame)
+            sequence.baselines = rivals.scores(video)
         report.sequences.append(sequence)
     return report

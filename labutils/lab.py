@@ -238,11 +238,10 @@ def trained(name: str = "base", callbacks: Sequence[Any] = (), fresh: bool = Fal
     """
     import torch
 
+    from labutils.baselines import Baselines, shortfall
     from labutils.checkpoint import load_model, read_history
     from labutils.distributed import Ranks
-    from labutils.metrics import baselines, mean_training_frame
     from labutils.model import ConditionalVAE
-    from labutils.report import shortfall
     from labutils.training import fit
 
     if not {"steps", "minutes", "num_epoch"} & set(changes):
@@ -268,7 +267,7 @@ def trained(name: str = "base", callbacks: Sequence[Any] = (), fresh: bool = Fal
             unfinished.replace(folder)
     found = Trained(load_model(folder / "last.ckpt", device()), read_history(folder / "history.csv"), folder)
     train, val = videos(**changes)
-    rivals = {key: float(value.mean()) for key, value in baselines(val, mean_training_frame(train)).items()}
+    rivals = {key: float(value.mean()) for key, value in Baselines(train).scores(val).items()}
     if short := shortfall(found.val_psnr, rivals):
         print(f"The model {name} has learned too little: {short}.")
         print(f"Train it for longer: lab.trained({name!r}, steps={4 * len(found.history)}), or a larger LAB_PROFILE")

@@ -14,10 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from labutils.baselines import BASELINES
 from labutils.config import LabConfig
 from labutils.errors import LabError
 from labutils.images import atomic_file
-from labutils.metrics import BASELINES
 from labutils.schedules import KLAnnealing, TeacherForcing
 from labutils.show.video import GAP, Panels, strip, strip_frames
 
