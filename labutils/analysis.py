@@ -156,7 +156,8 @@ def importance_bound(
                 to_float(p).to(device).repeat_interleave(samples, 0) for p in pixels
             )  # (n*K, 3, H, W)
             label = model.label_transformation(poses)
-            eps = torch.randn(len(x), *model.latent_shape, generator=noise).to(device)
+            draws = [torch.randn(samples, *model.latent_shape, generator=noise) for _ in range(start, stop)]
+            eps = torch.cat(draws).to(device)  # (n*K, N, h, w): frame by frame, so that ``chunk`` does not matter
             z, mu, logvar = model.posterior(x, label, eps, previous)
             mean, spread = model.prior(previous, label) or (torch.zeros_like(mu), torch.zeros_like(logvar))
             weight = _log_normal(x, model.step(previous, label, z), x.new_full((), 2 * math.log(s)))
@@ -198,13 +199,15 @@ def one_step(model: Any, video: Video, seed: int = 0, chunk: int = 64) -> np.nda
         LabError: not all true frames are known.
     """
     need_truth(video)
-    z, values = prior_noise(model, len(video.frames) - 1, seed, video.name), []  # (T-1, N, h, w)
+    eps, values = prior_noise(model, len(video.frames) - 1, seed, video.name), []  # (T-1, N, h, w)
     with evaluating(model) as device:
         for start in range(1, len(video.frames), chunk):
             stop = min(start + chunk, len(video.frames))
             pixels = video.frames[start - 1 : stop - 1], video.frames[start:stop], video.labels[start:stop]
             previous, x, labels = (to_float(p).to(device) for p in pixels)  # (n, 3, H, W) each
-            prediction = model.step(previous, model.label_transformation(labels), z[start - 1 : stop - 1].to(device))
+            label = model.label_transformation(labels)
+            z = model.draw(previous, label, eps[start - 1 : stop - 1].to(device))
+            prediction = model.step(previous, label, z)
             values.append(psnr(prediction, x).cpu().numpy())
     return np.concatenate(values).astype(np.float64)
 

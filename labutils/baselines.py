@@ -65,10 +65,13 @@ class Baselines:
             uint8 (T, H, W, 3).
 
         Raises:
-            LabError: there is no training video, or it has fewer than ``count`` frames.
+            LabError: there is no training video, or it has fewer than ``count`` frames, or poses of another size.
         """
         if self.train is None or self._keys is None or not 1 <= count <= len(self.train.frames):
             raise LabError(f"nearest_pose: needs a training video of at least {count} frames, and count of at least 1")
+        if labels.shape[1:] != self.train.labels.shape[1:]:
+            what = f"pose images are {labels.shape[1:]}, those of training {self.train.labels.shape[1:]}"
+            raise LabError(f"{what} (H, W, 3); they must have one size")
         found = np.empty((len(labels), *self.train.frames.shape[1:]), np.uint8)
         size = (self._keys**2).sum(1)  # (N,)
         for start in range(0, len(labels), AT_ONCE):
@@ -84,7 +87,7 @@ class Baselines:
 
 def pose_keys(labels: np.ndarray) -> np.ndarray:
     """Pose images in the form in which they are compared: 255 - label, blurred by ``BLUR`` pixels, float32 (N, D)."""
-    keys = np.empty((len(labels), labels[0].size // 4), np.float32)
+    keys = np.empty((len(labels), labels[0, ::2, ::2].size), np.float32)
     for start in range(0, len(labels), AT_ONCE):
         ink = 255 - labels[start : start + AT_ONCE].astype(np.float32)  # (n, H, W, 3): limbs on zero
         soft = gaussian_filter(ink, (0, BLUR, BLUR, 0), truncate=2.5)

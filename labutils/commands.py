@@ -97,7 +97,7 @@ def stats_arguments(parser: argparse.ArgumentParser) -> None:
     """compare data sets by their statistics"""
     parser.description = """
 Print what makes a data set easy or hard, one column for each --DR: the PSNR of copying the first frame, of copying
-the previous frame and of the mean frame, and how much of the picture the person covers.
+the previous frame, of the mean frame and of the nearest pose's, and how much of the picture the person covers.
 
 example:  python -m labutils stats --DR data/dance --DR data/course
 writes:   nothing"""
@@ -214,12 +214,13 @@ def validate_arguments(parser: argparse.ArgumentParser) -> None:
     """predict the validation video from its first frame and measure PSNR and SSIM"""
     parser.description = """
 Predict the validation video in one autoregressive rollout: the first frame is given, every z is drawn from the prior,
-and each predicted frame is fed back. Prints mean PSNR and SSIM beside three baselines: copying the first frame, the
-mean training frame, and (unfair: it sees true frames) copying the previous true frame.
+and each predicted frame is fed back. Prints mean PSNR and SSIM beside four baselines: copying the first frame, the
+mean training frame, the training frame of the nearest pose, and (unfair: it sees true frames) copying the previous true
+frame; then what z carries and what that is worth, and under stage lights how these behave in the predictions.
 
 example:  python -m labutils validate --DR data/dance --ckpt_path ckpts/best.ckpt --save_root ckpts
-writes:   save_root/val/psnr.json, val/psnr.png (PSNR of each frame), val/prediction.gif (prediction | ground
-          truth | pose)"""
+writes:   save_root/val/psnr.json, val/latent.json (what z is for), val/psnr.png (PSNR of each frame),
+          val/prediction.gif (prediction | ground truth | pose)"""
     _flags(
         parser, "DR", "val_vi_len", "num_workers", "seed", "save_root", "ckpt_path", "device", "quiet",
         DR="data root (default: as in training)",
@@ -262,11 +263,11 @@ def _latent_lines(cfg: LabConfig, model: "ConditionalVAE", val: "Video", out: Pa
     samples = prior_rollouts(model, video, 2 if slow else 8, cfg.seed)
     latent = measure_latent(model, video, samples, cfg.seed)
     found, lines = latent.to_json(), latent.lines()
-    lights = Path(cfg.DR) / "val" / "lights.csv"
-    if lights.is_file():
-        switched = dance.describe_lights(samples)
+    states, switch = dance.stage_lights(cfg.DR)
+    if states:
+        switched = dance.describe_lights(samples, states, switch)
         found["lights"] = {**dataclasses.asdict(switched), "variation": switched.variation}
-        lines.append(f"{switched}; z would carry {dance.information():.2f} nats a frame at best")
+        lines.append(f"{switched}; z would carry {dance.information(states, switch):.2f} nats a frame at best")
     with atomic_file(out / "latent.json") as file:
         file.write((json.dumps(found, indent=1) + "\n").encode())
     return lines
@@ -348,8 +349,8 @@ too; with --DR an existing data set is used. An earlier run in save_root is move
 
 example:  python -m labutils run --profile quick
           python -m labutils run --DR data/course --steps 4000 --save_root outputs/course
-writes:   data/dance-PROFILE, and in save_root (outputs) what train, validate and test write, and index.html: a page to
-          scrub through all predictions, with the table and the curves"""
+writes:   data/dance-PROFILE (with --lights: data/lights-PROFILE), and in save_root (outputs) what train, validate and
+          test write, and index.html: a page to scrub through all predictions, with the table and the curves"""
     parser.add_argument("--profile", choices=PROFILES, help="size of the job")
     parser.add_argument("--lights", action="store_true", help="the dance under stage lights, where z is used")
     shown = ("DR", "steps", "minutes", "seed", "num_workers", *(n for n in _settings_of("output") if n != "ckpt_path"))

@@ -1,4 +1,4 @@
-"""How good is a prediction: PSNR and SSIM of long rollouts from the prior, always beside three baselines.
+"""How good is a prediction: PSNR and SSIM of long rollouts from the prior, always beside baselines.
 
 Conventions: data range 1; PSNR of one frame from the MSE over all its pixels and channels; mean over frames 2..T, since
 the first one is given; predictions are clipped to [0, 1].  A prediction is scored as it is handed in: rounded to uint8,
@@ -27,7 +27,7 @@ from labutils.report import Report, SequenceReport
 def predict(
     model: Any, videos: Sequence[Video], seed: int = 0, batch: int = 16, progress: bool = False
 ) -> list[np.ndarray]:
-    """Predict videos from their first frames, their poses, and z drawn from the prior N(0, I).
+    """Predict videos from their first frames, their poses, and z drawn from the prior.
 
     Videos of equal length share one rollout.  Each has noise of its own, by ``seed`` and its name, drawn on the CPU:
     its prediction does not depend on which others are predicted with it, nor on the device.
@@ -89,7 +89,7 @@ def evaluate(
     model: Any, videos: Sequence[Video], train: Video | None = None, seed: int = 0, batch: int = 16,
     progress: bool = False,
 ) -> Report:  # fmt: skip
-    """Predict videos as ``predict`` does, score those whose true frames are known, beside their ``baselines``."""
+    """Predict videos as ``predict`` does, score those whose true frames are known, beside the ``Baselines``."""
     report, rivals = Report([]), Baselines(train)
     for video, prediction in zip(videos, predict(model, videos, seed, batch, progress), strict=True):
         sequence = SequenceReport(video.name, prediction)

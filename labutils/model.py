@@ -45,16 +45,31 @@ class ConditionalVAE(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """z ~ q(z | x_t, P_t), with mu and logvar, each (B, N, h, w), from the CURRENT frame x (B, 3, H, W).
 
-        The posterior "innovation" also needs ``previous`` (B, 3, H, W), the frame that the decoder is fed.
+        Args:
+            label_feature: of P_t.
+            eps: standard normal noise, (B, N, h, w); drawn if it is not given.
+            previous: (B, 3, H, W), the frame that the decoder is fed.
+
+        Raises:
+            LabError: the posterior is "innovation", and ``previous`` is not given.
         """
         feature = self.frame_transformation(x)
-        return self._infer(
-            feature if previous is None else self.frame_transformation(previous), feature, label_feature, eps
-        )
+        if self.cfg.posterior == "frame":
+            return self._infer(feature, feature, label_feature, eps)
+        if previous is None:
+            raise LabError("posterior: this model's sees how x_t differs from the previous frame; give previous=")
+        return self._infer(self.frame_transformation(previous), feature, label_feature, eps)
 
     def prior(self, previous: Tensor, label_feature: Tensor) -> tuple[Tensor, Tensor] | None:
         """Mean and log variance (B, N, h, w) of p(z | x_{t-1}, P_t); None for N(0, I)."""
+        if self.cfg.prior == "standard":
+            return None
         return self._prior(self.frame_transformation(previous), label_feature)
+
+    def draw(self, previous: Tensor, label_feature: Tensor, eps: Tensor) -> Tensor:
+        """z of the prior p(z | x_{t-1}, P_t) for standard normal noise eps (B, N, h, w); eps = 0 gives its mean."""
+        prior = self.prior(previous, label_feature)
+        return eps if prior is None else reparameterize(*prior, eps)
 
     def step(self, previous: Tensor, label_feature: Tensor, z: Tensor) -> Tensor:
         """Predict x_t (B, 3, H, W) from the PREVIOUS frame (B, 3, H, W), the feature of P_t, and z (B, N, h, w)."""

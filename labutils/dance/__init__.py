@@ -21,7 +21,7 @@ from labutils.dance.light import read_light, room_light
 from labutils.dance.lights import CLEAN, GAINS, describe_lights, information, read_states, seen_lights, switching_lights
 from labutils.dance.pose import draw_pose, rest_pose
 from labutils.dance.stats import STATISTICS, print_stats, statistics
-from labutils.dance.writer import make_data
+from labutils.dance.writer import make_data, stage_lights
 
 __all__ = [
     "CENTRE_Z",
@@ -45,6 +45,7 @@ __all__ = [
     "room_light",
     "seen_lights",
     "solve",
+    "stage_lights",
     "statistics",
     "switching_lights",
 ]

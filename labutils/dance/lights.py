@@ -114,6 +114,7 @@ def read_states(path: str | Path) -> np.ndarray:
         raise LabError(f"{path} cannot be read: {error.strerror or error}") from error
     except (KeyError, TypeError, ValueError) as error:
         raise LabError(f"{path} is not the stage lights; expected the header frame,state and integers") from error
-    if [frame for frame, _ in rows] != list(range(len(rows))) or not all(0 <= s < len(GAINS) for _, s in rows):
+    counted = rows and [frame for frame, _ in rows] == list(range(len(rows)))
+    if not counted or not all(0 <= state < len(GAINS) for _, state in rows):
         raise LabError(f"{path}: frames must count 0, 1, 2 ... and states lie in 0..{len(GAINS) - 1}")
     return np.array([state for _, state in rows])

@@ -44,10 +44,11 @@ def _describe(
         result |= {"frames": len(labels), "ink": 100 * ink.mean(), "blank": 100 * (~ink.any((1, 2))).mean()}
     if frames is not None:
         result["frames"] = len(frames)
-        poses = frames if labels is None or len(labels) != len(frames) else labels
+        known = labels is not None and len(labels) == len(frames)
+        poses = labels if labels is not None and known else frames  # that stand for poses are no poses
         pieces = zip(np.split(frames, starts[1:]), np.split(poses, starts[1:]))
         scores = [rivals.scores(Video("", *piece)) for piece in pieces if len(piece[0]) > 1]
-        for key in scores[0] if scores else ():
+        for key in (k for k in scores[0] if known or k != "nearest_pose") if scores else ():
             result[key] = np.concatenate([score[key] for score in scores]).mean()
         room = np.median(frames[:: max(1, len(frames) // 1000)], 0).astype(np.float32)
         away = frames - room  # (N, 32, 64, 3), from the room as it mostly is

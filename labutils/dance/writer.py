@@ -215,6 +215,15 @@ def make_data(
     return out
 
 
+def stage_lights(root: str | Path) -> tuple[int, float]:
+    """How many states the stage lights of a data set have, and the chance that they switch; 0 states: it has none."""
+    try:
+        settings = json.loads((Path(root) / MARK).read_text())["settings"]
+        return int(settings["lights"]), float(settings["switch"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0, 0.0
+
+
 def _holds(out: Path, d: Dance) -> bool:
     """True if ``out`` already holds this very dance, False if it may be written.
 
