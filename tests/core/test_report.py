@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from labutils.baselines import BASELINES, shortfall
 from labutils.errors import LabError
-from labutils.metrics import BASELINES
-from labutils.report import Report, SequenceReport, shortfall
+from labutils.report import Report, SequenceReport
 
 
 def made(*means: float | None) -> Report:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from labutils import show
+from labutils.baselines import BASELINES
 from labutils.config import LabConfig
 from labutils.errors import LabError
-from labutils.metrics import BASELINES
 from labutils.schedules import KLAnnealing, TeacherForcing
 
 
