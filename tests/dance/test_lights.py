@@ -9,7 +9,15 @@ import pytest
 from scipy.stats import binomtest
 
 from labutils.dance import (
-    CLEAN, GAINS, describe_lights, information, make_data, read_light, read_states, seen_lights, stage_lights,
+    CLEAN,
+    GAINS,
+    describe_lights,
+    information,
+    make_data,
+    read_light,
+    read_states,
+    seen_lights,
+    stage_lights,
     switching_lights,
 )  # fmt: skip
 from labutils.dance.renderer import empty_room
@@ -58,7 +66,10 @@ def test_information_is_the_entropy_of_the_next_state(states, switch):
 
 def test_frames_show_the_states_that_are_written(pair):
     _, lit = pair
-    for states, folder, count in (("train/lights.csv", "train/train_img", 60), ("test/lights_0.csv", "test/test_gt/0", 6)):
+    for states, folder, count in (
+        ("train/lights.csv", "train/train_img", 60),
+        ("test/lights_0.csv", "test/test_gt/0", 6),
+    ):
         true, (seen, distance) = read_states(lit / states), seen_lights(frames_of(lit / folder), 4)
         assert true.dtype.kind == "i" and true.shape == (count,)
         np.testing.assert_array_equal(seen, true)
@@ -112,7 +123,10 @@ def test_a_report_counts_by_hand(states):
     assert report.rate == pytest.approx(np.mean(np.diff(states) != 0)) and report.clean == pytest.approx(4 / 5)
     np.testing.assert_allclose(report.shares, shares)
     assert report.variation == pytest.approx(np.abs(shares - 1 / 3).sum() / 2)
-    assert f"{report.rate:.1%} of the frames (data: 10.0%)" in str(report) and (report.states, report.switch) == (3, 0.1)
+    assert f"{report.rate:.1%} of the frames (data: 10.0%)" in str(report) and (report.states, report.switch) == (
+        3,
+        0.1,
+    )
 
 
 @pytest.mark.parametrize(
@@ -130,7 +144,9 @@ def test_bad_arguments_are_named(tmp_path, changes, message):
     "text, message",
     [(text, "expected the header frame,state and integers") for text in ("a,b\n1,2\n", "frame,state\n0\n")]
     + [("frame,state\n0,1.5\n", "integers")]
-    + [(f"frame,state\n{rows}", "frames must count 0, 1, 2") for rows in ("", "1,0\n", "0,1\n0,1\n", "0,5\n", "0,-1\n")],
+    + [
+        (f"frame,state\n{rows}", "frames must count 0, 1, 2") for rows in ("", "1,0\n", "0,1\n0,1\n", "0,5\n", "0,-1\n")
+    ],
 )
 def test_what_is_not_the_stage_lights(tmp_path, text, message):
     with pytest.raises(LabError, match=r"lights\.csv cannot be read"):
