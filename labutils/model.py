@@ -45,13 +45,7 @@ class ConditionalVAE(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """z ~ q(z | x_t, P_t), with mu and logvar, each (B, N, h, w), from the CURRENT frame x (B, 3, H, W).
 
-        Args:
-            label_feature: of P_t.
-            eps: standard normal noise, (B, N, h, w); drawn if it is not given.
-            previous: (B, 3, H, W), the frame that the decoder is fed.
-
-        Raises:
-            LabError: the posterior is "innovation", and ``previous`` is not given.
+        "innovation" needs ``previous`` (B, 3, H, W), the frame that the decoder is fed; ``LabError`` without it.
         """
         feature = self.frame_transformation(x)
         if self.cfg.posterior == "frame":
@@ -62,9 +56,8 @@ class ConditionalVAE(nn.Module):
 
     def prior(self, previous: Tensor, label_feature: Tensor) -> tuple[Tensor, Tensor] | None:
         """Mean and log variance (B, N, h, w) of p(z | x_{t-1}, P_t); None for N(0, I)."""
-        if self.cfg.prior == "standard":
-            return None
-        return self._prior(self.frame_transformation(previous), label_feature)
+        learned = self.cfg.prior == "learned"  # else no feature is computed
+        return self._prior(self.frame_transformation(previous), label_feature) if learned else None
 
     def draw(self, previous: Tensor, label_feature: Tensor, eps: Tensor) -> Tensor:
         """z of the prior p(z | x_{t-1}, P_t) for standard normal noise eps (B, N, h, w); eps = 0 gives its mean."""

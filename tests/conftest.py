@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from labutils.images import Video
+
 # Flags of a training of a second or two.
 SMALL = ["--steps", "12", "--num_epoch", "4", "--batch_size", "1", "--width", "8", "--device", "cpu", "--quiet"]
 
@@ -22,6 +24,15 @@ def dance(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("dance") / "data"
     make_data(out, train=96, val=30, test_sequences=2, test_frames=30, supersample=1, seed=7, progress=False)
     return out
+
+
+@pytest.fixture(scope="session")
+def video(dance: Path) -> Video:
+    """The validation frames of ``dance``."""
+    from labutils.config import LabConfig
+    from labutils.dataset import load_split
+
+    return load_split(dance, "val", LabConfig(DR=str(dance), quiet=True))
 
 
 @pytest.fixture(scope="session")

@@ -178,11 +178,11 @@ def test_files_hold_no_place_on_somebodys_machine_and_no_credentials():
                 assert not wrong, f"{path.relative_to(ROOT)}:{number} {line.strip()[:80]}"
 
 
-def test_ruff_finds_nothing():
-    result = subprocess.run(
-        [sys.executable, "-m", "ruff", "check", "-q", "."], cwd=ROOT, capture_output=True, text=True
-    )
-    assert result.returncode == 0, result.stdout
+@pytest.mark.parametrize("command", [["check"], ["format", "--check"]], ids=" ".join)
+def test_ruff_finds_nothing(command):
+    ruff = [sys.executable, "-m", "ruff", *command, "--no-cache", "-q", "."]
+    done = subprocess.run(ruff, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 def test_licence_is_mit():

@@ -177,7 +177,8 @@ def test_readme_links_each_room():
 
 def test_what_starts_at_once_does_without_torch_and_pyplot():
     code = (
-        "import sys, labutils.dataset, labutils.metrics, labutils.dance, labutils.widgets, labutils.__main__\n"
+        "import sys, labutils.dance; assert 'matplotlib' not in sys.modules\n"  # as in processes that render
+        "import labutils.dataset, labutils.metrics, labutils.widgets, labutils.__main__\n"
         "from labutils import commands, show\nshow.beta_over_iterations({'a': [0, 1]})._repr_png_()\n"
         "assert not {'torch', 'matplotlib.pyplot'} & sys.modules.keys()"
     )

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from exercises import refused
 
 from labutils import checks
 from labutils.checks import EXERCISES, CheckFailed, Exercise, NotDone, agree, call, compare, fail, require, same, show
@@ -16,13 +17,6 @@ def twice(x):
 
 def absent(*args):
     raise NotImplementedError("exercise 99.1")
-
-
-def refused(check, *args, **options):
-    """How a function refuses what it is given."""
-    with pytest.raises(CheckFailed) as failed:
-        check(*args, **options)
-    return failed.value
 
 
 @pytest.fixture
@@ -41,16 +35,11 @@ def double():
 # -------------------------------------------------------------------------------------------------------- an exercise
 
 
-def test_a_right_answer_prints_one_line(double, capsys):
-    double(lambda x: x + x)
-    assert capsys.readouterr().out == "passed 99.1: double\n"
-    assert double.__doc__ == "Twice the input." and EXERCISES["99.1"] is double
-
-
-@pytest.mark.parametrize("answer", [None, ..., absent])
-def test_a_missing_answer_is_to_do(double, answer, capsys):
+@pytest.mark.parametrize("answer", [twice, None, ..., absent])
+def test_a_right_answer_prints_one_line_and_a_missing_one_is_to_do(double, answer, capsys):
     double(answer)
-    assert capsys.readouterr().out == "to do 99.1: double\n"
+    assert capsys.readouterr().out == f"{'passed' if answer is twice else 'to do'} 99.1: double\n"
+    assert double.__doc__ == "Twice the input." and EXERCISES["99.1"] is double
 
 
 def test_a_wrong_answer_tells_what_came_and_why(double):
@@ -151,10 +140,6 @@ def test_an_error_in_the_check_itself_is_not_hidden():
 # --------------------------------------------------------------------------------------------------------------- call
 
 
-def test_call_hands_on_arguments_and_result():
-    assert call(lambda a, b=1: a + b, 2, b=3) == 5
-
-
 @pytest.mark.parametrize(
     "answer, message",
     [
@@ -178,7 +163,8 @@ def test_call_of_what_raises_names_the_line():
     assert failure.hint.startswith("it happened in line") and failure.hint.endswith("of answer")
 
 
-def test_call_passes_a_missing_answer_on():
+def test_call_hands_on_arguments_result_and_a_missing_answer():
+    assert call(lambda a, b=1: a + b, 2, b=3) == 5
     with pytest.raises(NotDone):
         call(absent)
 

@@ -189,16 +189,16 @@ def test_every_mistake_is_refused_with_its_own_hint(number, seed):
     assert {hint: other for hint, other in first.items() if other != hint} == {}, "get the hint of another"
     if seed == 0:
         last = list(check.mistakes)[-1]
-        assert refused(check, check.mistakes[last], seed).hint == last
+        assert refused(check.judge, check.mistakes[last], seed).hint == last
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_faulty_resume_of_the_text_is_refused(seed):
     space = {}
     exec(cells(6)["exercise-6-4-text"].source.split("```python\n")[1].split("```")[0], space)
-    assert refused(EXERCISES["6.4"], space["resume"], seed).hint.endswith("is their average")
+    assert refused(EXERCISES["6.4"].judge, space["resume"], seed).hint.endswith("is their average")
 
 
 def test_a_resume_that_raises_is_reported():
-    failure = refused(EXERCISES["6.4"], lambda run, checkpoint: checkpoint["epoch"], 0)
+    failure = refused(EXERCISES["6.4"].judge, lambda run, checkpoint: checkpoint["epoch"], 0)
     assert failure.got == "KeyError: 'epoch'" and "line" in failure.hint

@@ -3,11 +3,13 @@
 import os
 import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny import write_pngs
 
 from labutils import dataset
 from labutils.config import LabConfig
@@ -17,11 +19,9 @@ from labutils.images import to_float
 CFG = LabConfig(train_vi_len=4, quiet=True, num_workers=2)
 
 
-def write_images(folder: Path, count: int, size=(64, 32), name="frame{:06d}.png", seed=0) -> np.ndarray:
-    folder.mkdir(parents=True, exist_ok=True)
+def write_images(folder: Path, count: int, size=(64, 32), name="frame{:06d}", seed=0) -> np.ndarray:
     images = np.random.default_rng(seed).integers(0, 256, (count, size[1], size[0], 3), dtype=np.uint8)
-    for k, image in enumerate(images):
-        Image.fromarray(image).save(folder / name.format(k))
+    write_pngs(folder, images, [name.format(k) for k in range(count)])
     return images
 
 
@@ -56,7 +56,7 @@ def test_resize_is_what_torchvision_does(root):
 
 
 def test_images_arrive_unchanged_in_the_order_of_their_numbers_and_memory_mapped(root):
-    images = write_images(root / "numbers", 12, name="{}.png")  # "10" sorts before "2" as text
+    images = write_images(root / "numbers", 12, name="{}")  # "10" sorts before "2" as text
     found = dataset.load_images(root / "numbers", root, CFG)
     assert isinstance(found, np.memmap) and np.array_equal(found, images)
 
@@ -78,10 +78,7 @@ def test_the_cache_is_used_and_made_again_when_an_image_changes_or_it_is_damaged
 
 
 def test_an_interrupted_decoding_leaves_nothing(root, monkeypatch):
-    def broken(*args):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(dataset, "decode_images", broken)
+    monkeypatch.setattr(dataset, "decode_images", Mock(side_effect=KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         dataset.load_images(root / "train/train_img", root, CFG)
     assert not list(root.rglob("*.part")) and not list(root.rglob("*.npy"))

@@ -5,6 +5,7 @@ import errno
 import numpy as np
 import pytest
 import torch
+from refusals import refuses
 
 from labutils.errors import LabError
 from labutils.images import Video, atomic_file, to_bytes, to_float, to_uint8
@@ -27,10 +28,8 @@ def test_a_video_fits_together():
     part = Video("val", frames, labels).part(1, 4)
     assert (len(part.frames), len(part.labels), part.has_truth) == (3, 3, True)
     assert not Video("1", frames[:1], labels).has_truth
-    with pytest.raises(LabError, match="1: 5 frames but 6 labels"):
-        Video("1", frames[:5], labels)
-    with pytest.raises(LabError, match=r"1: frames are \(8, 8, 3\), labels \(4, 8, 3\)"):
-        Video("1", frames, labels[:, :4])
+    refuses("1: 5 frames but 6 labels", Video, "1", frames[:5], labels)
+    refuses(r"1: frames are \(8, 8, 3\), labels \(4, 8, 3\)", Video, "1", frames, labels[:, :4])
 
 
 def test_atomic_file_leaves_the_old_file_when_writing_fails(tmp_path):

@@ -3,9 +3,8 @@
 import csv
 
 import numpy as np
-import pytest
+from refusals import refuses
 
-from labutils.errors import LabError
 from labutils.submission import read_submission, write_submission
 
 H, W = 8, 16
@@ -26,18 +25,14 @@ def test_rows_are_numbered_through_and_hold_the_values_channel_first(tmp_path):
 def test_bad_input_is_named(tmp_path):
     path = tmp_path / "s.csv"
     for bad in ([], [FRAMES.astype(float)], [FRAMES, FRAMES[:, :4]], [FRAMES[0]]):
-        with pytest.raises(LabError, match="write_submission"):
-            write_submission(path, bad)
-    with pytest.raises(LabError, match=r"s\.csv cannot be read"):
-        read_submission(path)
+        refuses("write_submission", write_submission, path, bad)
+    refuses(r"s\.csv cannot be read", read_submission, path)
     text = write_submission(path, [FRAMES]).read_text()
-    with pytest.raises(LabError, match=rf"{1 + 3 * H * W} columns"):
-        read_submission(path)
+    refuses(rf"{1 + 3 * H * W} columns", read_submission, path)
     for wrong, message in (
         (text.replace("\n1,", "\n5,"), "must count"),
         (text.rsplit(",", 1)[0] + ",256\n", r"0\.\.255"),
         (text.replace("\n1,", "\nx,"), "cannot be read"),
     ):
         path.write_text(wrong)
-        with pytest.raises(LabError, match=message):
-            read_submission(path, H, W)
+        refuses(message, read_submission, path, H, W)

@@ -4,12 +4,12 @@ import math
 
 import numpy as np
 import pytest
+from refusals import refuses
 
 from labutils.dance import make_data, read_light, room_light
 from labutils.dance.light import DRIFT_STD, FLICKER_KEEP, FLICKER_STD
 from labutils.dance.renderer import empty_room
 from labutils.dataset import find_images, read_image
-from labutils.errors import LabError
 
 
 def test_light_wanders_as_documented():
@@ -33,8 +33,6 @@ def test_the_wall_tells_the_light_that_is_written(tmp_path):
 
 @pytest.mark.parametrize("text", ["a,b\n1,2\n", "frame,light\n0\n", "frame,light\n0,bright\n"])
 def test_what_is_not_the_hidden_factor(tmp_path, text):
-    with pytest.raises(LabError, match=r"light\.csv cannot be read"):
-        read_light(tmp_path / "light.csv")
+    refuses(r"light\.csv cannot be read", read_light, tmp_path / "light.csv")
     (tmp_path / "light.csv").write_text(text)
-    with pytest.raises(LabError, match="expected the header frame,light and numbers"):
-        read_light(str(tmp_path / "light.csv"))
+    refuses("expected the header frame,light and numbers", read_light, str(tmp_path / "light.csv"))

@@ -2,28 +2,16 @@
 
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from refusals import refuses
+from tiny import grey, write_pngs
 
 from labutils.baselines import BASELINES
 from labutils.config import LabConfig
 from labutils.dance import STATISTICS, print_stats, statistics
 from labutils.dataset import load_images
-from labutils.errors import LabError
-
-
-def save(folder: Path, frames: np.ndarray, names: list[str] | None = None) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, frame in zip(names or map(str, range(len(frames))), frames):
-        Image.fromarray(frame.astype(np.uint8)).save(folder / f"{name}.png")
-
-
-def grey(*levels: int) -> np.ndarray:
-    """Frames (T, 32, 64, 3) of one grey level each."""
-    return np.broadcast_to(np.reshape(levels, (-1, 1, 1, 1)), (len(levels), 32, 64, 3)).copy()
 
 
 def db(mse: float) -> float:
@@ -37,9 +25,9 @@ def test_statistics_by_hand(tmp_path):
     labels = grey(255, 255, 255, 255)
     labels[2:, :, 5, 1] = 224
     labels[:2, :, 5, 1] = 225
-    save(tmp_path / "train/train_img", frames)
-    save(tmp_path / "train/train_label", labels)
-    save(tmp_path / "test/test_label/0", labels[2:])
+    write_pngs(tmp_path / "train/train_img", frames)
+    write_pngs(tmp_path / "train/train_label", labels)
+    write_pngs(tmp_path / "test/test_label/0", labels[2:])
     for missing in ("val/val_img", "val/val_label", "test/test_gt/0"):
         (tmp_path / missing).mkdir(parents=True)  # an empty folder is as good as none
     table = statistics(tmp_path)
@@ -50,7 +38,8 @@ def test_statistics_by_hand(tmp_path):
     # The mean frame is 110, and where the "person" stands 135.
     mse = [dark * (f - 110) ** 2 + bright * (g - 135) ** 2 for f, g in ((110, 110), (110, 110), (120, 220))]
     expected = {
-        "frames": 4, "nearest_pose": math.nan, "copy_first": copy_first, "mean_frame": sum(map(db, mse)) / 3, "copy_previous": copy_previous,
+        "frames": 4, "copy_first": copy_first, "mean_frame": sum(map(db, mse)) / 3, "copy_previous": copy_previous,
+        "nearest_pose": math.nan,  # a training pose is nearest to itself
         "person": 100 * bright / 4, "ink": 100 / 64 / 2, "blank": 50,
         "luminance": (100 + 110 + 110 + 120 * dark + 220 * bright) / 4,
         "std": 100 * math.sqrt(dark * bright) / 4, "wander": np.std([100, 110, 110, 120]),
@@ -60,8 +49,22 @@ def test_statistics_by_hand(tmp_path):
     assert {key: value for key, value in table["test 0"].items() if not math.isnan(value)} == known
 
 
+def test_the_nearest_pose_is_looked_up_where_poses_are_known(tmp_path):
+    write_pngs(tmp_path / "train/train_img", grey(10, 60, 130))
+    for folder in ("train/train_label", "test/test_label/0"):
+        write_pngs(tmp_path / folder, grey(0, 100, 200))
+    for folder in ("val/val_img", "test/test_gt/0"):
+        write_pngs(tmp_path / folder, grey(15, 70, 120))
+    table = statistics(tmp_path)
+    assert table["test 0"]["nearest_pose"] == pytest.approx(db(10**2))
+    assert math.isnan(table["val"]["nearest_pose"]) and table["val"]["mean_frame"] > 0
+    for image in (tmp_path / "train/train_label").iterdir():
+        image.unlink()
+    assert math.isnan(statistics(tmp_path)["test 0"]["nearest_pose"])
+
+
 def test_each_sequence_starts_anew(tmp_path):
-    save(tmp_path / "train/train_img", grey(0, 10, 200, 220, 90))
+    write_pngs(tmp_path / "train/train_img", grey(0, 10, 200, 220, 90))
     (tmp_path / "dance.json").write_text(json.dumps({"sequence_starts": {"train": [0, 2, 4, 6]}}))
     row = statistics(tmp_path)["train"]
     assert row["copy_first"] == row["copy_previous"] == pytest.approx((db(10**2) + db(20**2)) / 2)
@@ -71,7 +74,7 @@ def test_each_sequence_starts_anew(tmp_path):
 @pytest.mark.parametrize("names", [["cam2_frame1", "cam1_frame2", "cam1_frame3"], ["9", "10", "011"]])
 def test_images_are_read_in_the_order_and_size_of_training(tmp_path, names):
     noise = np.random.default_rng(0).integers(0, 255, (3, 64, 128, 3), dtype=np.uint8)
-    save(tmp_path / "train/train_img", noise // [[[[1]]], [[[2]]], [[[3]]]], names)
+    write_pngs(tmp_path / "train/train_img", noise // [[[[1]]], [[[2]]], [[[3]]]], names)
     frames = load_images(tmp_path / "train/train_img", tmp_path, LabConfig(quiet=True))  # (3, 32, 64, 3)
     assert np.diff(frames.mean((1, 2, 3))).max() < -15  # from bright to dark
     for n in (1, 2, 3):
@@ -79,17 +82,15 @@ def test_images_are_read_in_the_order_and_size_of_training(tmp_path, names):
 
 
 def test_errors(tmp_path):
-    with pytest.raises(LabError, match="train_img is missing"):
-        statistics(tmp_path)
-    save(tmp_path / "train/train_img", grey(1, 2))
+    refuses("train_img is missing", statistics, tmp_path)
+    write_pngs(tmp_path / "train/train_img", grey(1, 2))
     (tmp_path / "val/val_img").mkdir(parents=True)
     (tmp_path / "val/val_img/0.png").write_bytes(b"not a png")
-    with pytest.raises(LabError, match=r"val_img/0\.png cannot be read as an image"):
-        statistics(tmp_path)
+    refuses(r"val_img/0\.png cannot be read as an image", statistics, tmp_path)
 
 
 def test_print_stats(dance, tmp_path, capsys):
-    save(tmp_path / "train/train_img", grey(0, 255))
+    write_pngs(tmp_path / "train/train_img", grey(0, 255))
     print_stats([dance, tmp_path])
     head, *lines = capsys.readouterr().out.splitlines()
     assert head.split() == ["data", "set", *STATISTICS]

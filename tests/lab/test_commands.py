@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -27,6 +28,14 @@ from labutils.config import LabConfig
 from labutils.errors import LabError
 from labutils.model import ConditionalVAE
 from labutils.profiles import PROFILES, Profile
+
+
+def help_of(capsys: pytest.CaptureFixture, *command: str) -> str:
+    """What is printed instead of running a command."""
+    with pytest.raises(SystemExit) as end:
+        main([*command, "--help"])
+    assert end.value.code == 0
+    return capsys.readouterr().out
 
 
 def error_of(capsys: pytest.CaptureFixture) -> str:
@@ -64,14 +73,10 @@ def test_each_command_is_there_and_explained(command, capsys):
     place, summary = COMMANDS[command]
     module, name = importlib.import_module(place), command.replace("-", "_")
     assert callable(getattr(module, name)) and getattr(module, f"{name}_arguments").__doc__ == summary
-    with pytest.raises(SystemExit) as end:
-        main([command, "--help"])
-    text = capsys.readouterr().out
-    assert end.value.code == 0 and all(len(line) <= 120 for line in text.splitlines())
+    text = help_of(capsys, command)
+    assert all(len(line) <= 120 for line in text.splitlines())
     assert f"python -m labutils {command}" in text.split("example:")[1] and "writes:" in text
-    with pytest.raises(SystemExit):
-        main(["--help"])
-    assert re.search(rf"^  {command} +{re.escape(summary)}$", capsys.readouterr().out, re.M)
+    assert re.search(rf"^  {command} +{re.escape(summary)}$", help_of(capsys), re.M)
 
 
 @pytest.mark.parametrize(
@@ -86,9 +91,7 @@ def test_each_command_is_there_and_explained(command, capsys):
     ],
 )
 def test_help_shows_what_the_command_needs_and_no_more(command, present, absent, capsys):
-    with pytest.raises(SystemExit):
-        main([command, "--help"])
-    flags = set(re.findall(r"(?<!\S)--\w+", capsys.readouterr().out.split("options:")[1]))
+    flags = set(re.findall(r"(?<!\S)--\w+", help_of(capsys, command).split("options:")[1]))
     assert set(present) <= flags and not set(absent) & flags
 
 
@@ -109,20 +112,8 @@ def test_wrong_usage_exits_with_2(argv):
 
 def test_make_data_takes_sizes_from_profile_and_flags(monkeypatch, tmp_path, capsys):
     out = tmp_path / "dance"
-    argv = [
-        "make-data",
-        "--out",
-        str(out),
-        "--train",
-        "20",
-        "--val",
-        "8",
-        "--supersample",
-        "1",
-        "--test_sequences",
-        "1",
-    ]
-    assert main([*argv, "--test_frames", "6", "--height", "16", "--quiet"]) == 0
+    sizes = "--train 20 --val 8 --supersample 1 --test_sequences 1 --test_frames 6 --height 16"
+    assert main(["make-data", "--out", str(out), *sizes.split(), "--quiet"]) == 0
     assert "20 training and 8 validation frames, 1 test sequences of 6" in capsys.readouterr().out
     assert [len(list(out.glob(f"{k}/*.png"))) for k in ("train/train_img", "test/test_gt/0")] == [20, 6]
     with Image.open(next((out / "train/train_img").iterdir())) as image:
@@ -198,12 +189,17 @@ def test_data_without_truth_or_without_training_frames_are_predicted(copied, par
     assert report["average"] is None and report["grade"] is None and len(report["sequences"]) == 2
 
 
-def test_training_without_validation_data(part, dance, tmp_path, capsys):
+def test_training_without_validation_data_and_going_on(part, dance, tmp_path, capsys):
     shutil.rmtree(part / "val")
     root = str(tmp_path / "run")
     assert main(["train", "--DR", str(part), "--save_root", root, *SMALL, "--steps", "2"]) == 0
     assert "training without validation" in capsys.readouterr().out
     assert main(["test", "--DR", str(dance), "--save_root", root, "--quiet"]) == 0  # finds last.ckpt
+    before = read_history(tmp_path / "run/history.csv")
+    assert main(["train", "--ckpt_path", f"{root}/last.ckpt", "--steps", "4", "--device", "cpu", "--quiet"]) == 0
+    assert "Going on from" in capsys.readouterr().out and not (tmp_path / "run/previous-1").exists()
+    after = read_history(tmp_path / "run/history.csv")
+    assert after[:2] == before and len(after) == 4 and load_model(tmp_path / "run/last.ckpt").cfg.width == 8
 
 
 def test_a_checkpoint_of_the_course_is_validated_tested_and_trained_on(dance, tmp_path):
@@ -217,7 +213,7 @@ def test_a_checkpoint_of_the_course_is_validated_tested_and_trained_on(dance, tm
     assert main([*argv, "--batch_size", "1", "--device", "cpu"]) == 0
     assert [row["epoch"] for row in read_history(out / "history.csv")] == [4, 5, 6, 7]
     cfg = load_model(out / "last.ckpt").cfg
-    assert (cfg.variant, cfg.F_dim) == ("course", 16)
+    assert (cfg.variant, cfg.F_dim, cfg.L_dim, cfg.N_dim, cfg.D_out_dim) == ("course", 16, 8, 4, 16)
 
 
 # --------------------------------------------------------------------------------- earlier results, going on, stopping
@@ -241,15 +237,6 @@ def test_a_new_run_moves_the_earlier_one_aside(copied, dance, capsys):
     assert main(argv) == 0 and (copied / "previous-2/last.ckpt").is_file()
     assert main([*argv, "--DR", str(copied / "no-data")]) == 2  # a run that cannot start moves nothing
     assert (copied / "last.ckpt").is_file() and not (copied / "previous-3").exists()
-
-
-def test_going_on_keeps_settings_and_history(copied, capsys):
-    before = read_history(copied / "history.csv")
-    assert main(["train", "--ckpt_path", f"{copied}/last.ckpt", "--steps", "14", "--device", "cpu", "--quiet"]) == 0
-    assert "Going on from" in capsys.readouterr().out and not (copied / "previous-1").exists()
-    after = read_history(copied / "history.csv")
-    assert after[:12] == before and len(after) == 14
-    assert load_model(copied / "last.ckpt").cfg.width == 8
 
 
 def test_flags_win_over_the_checkpoint_and_places_are_never_taken_from_it(copied, monkeypatch):
@@ -334,7 +321,7 @@ def test_run_goes_all_the_way_twice(tmp_path, monkeypatch, capsys):
         ("test --DR {tmp} --ckpt_path {trained}/best.ckpt", "test_label is missing"),
         ("test --DR {dance} --ckpt_path {trained}/best.ckpt --save_root {broken}", "broken.ckpt"),
         ("train --DR {dance} --save_root {broken} " + " ".join(SMALL), "broken.ckpt"),
-        ("train --DR {dance} --device tpu --save_root {tmp}/run", "tpu"),
+        ("train --DR {dance} --device tpu --save_root {tmp}/run", "--device tpu is not available"),
         ("run --profile smoke --ckpt_path a.ckpt", "takes no --ckpt_path"),
         ("run --profile smoke --DR {tmp}/mistyped", "mistyped"),
         ("make-data --out {broken}", "broken.ckpt is a file"),
@@ -356,15 +343,6 @@ def test_a_wrong_profile_variable_and_a_run_under_torchrun_are_named(monkeypatch
         with monkeypatch.context() as patch:
             patch.setenv(name, value)
             assert main(["run"]) == 2 and message in error_of(capsys)
-
-
-def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    """Make `stats` raise an error."""
-
-    def fail(args: object) -> None:
-        raise error
-
-    monkeypatch.setattr(commands, "stats", fail)
 
 
 def wrapped(error: OSError) -> RuntimeError:
@@ -389,14 +367,14 @@ FULL = "No space left on device"
     ids=["disk full", "disk full in torch.save", "no permission", "GPU memory", "LabError"],
 )
 def test_what_the_surroundings_refuse_is_one_line_too(monkeypatch, capsys, error, message):
-    raising(monkeypatch, error)
+    monkeypatch.setattr(commands, "stats", Mock(side_effect=error))
     assert main(["stats", "--DR", "x"]) == 2
     assert message in error_of(capsys)
 
 
 @pytest.mark.parametrize("error", [ValueError("bug"), RuntimeError("bug"), FileNotFoundError(errno.ENOENT, "bug", "x")])
 def test_a_fault_of_the_lab_keeps_its_traceback(monkeypatch, error):
-    raising(monkeypatch, error)
+    monkeypatch.setattr(commands, "stats", Mock(side_effect=error))
     with pytest.raises(type(error)):
         main(["stats", "--DR", "x"])
 

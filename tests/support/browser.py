@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+SUPPORT = [str(Path(__file__).resolve().parents[k]) for k in (2, 0)]  # the repository, and this folder
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
 
@@ -76,12 +76,15 @@ def running_browser(request: pytest.FixtureRequest) -> Iterator[Any]:
         yield running
 
 
-def watch(page: Any) -> list[str]:
-    """Collect what a page reports as errors: console errors, uncaught exceptions."""
+def new_page(browser: Any, **context: Any) -> tuple[Any, list[str]]:
+    """An empty page, and a list that collects what it reports as errors: console errors, uncaught exceptions."""
+    within = browser.new_context(**context)
+    within.set_default_timeout(1000 * PATIENCE)
+    page = within.new_page()
     errors: list[str] = []
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: errors.append(f"uncaught: {error}\n{error.stack}"))
-    return errors
+    return page, errors
 
 
 def shown_frame(canvas: Any, width: int = 64) -> np.ndarray:
@@ -105,14 +108,11 @@ def shown_frame(canvas: Any, width: int = 64) -> np.ndarray:
 @contextlib.contextmanager
 def opened(browser: Any, path: Path, **context: Any) -> Iterator[Any]:
     """The file of a page, open in a browser without network, where nothing may be reported as an error."""
-    within = browser.new_context(**{"offline": True, "viewport": {"width": 1000, "height": 900}, **context})
-    within.set_default_timeout(1000 * PATIENCE)
-    page = within.new_page()
-    errors = watch(page)
+    page, errors = new_page(browser, **{"offline": True, "viewport": {"width": 1000, "height": 900}, **context})
     page.goto(path.as_uri())
     yield page
     assert errors == []
-    within.close()
+    page.context.close()
 
 
 def fits(page: Any, width: int) -> bool:
@@ -126,7 +126,7 @@ def jupyterlab(folder: Path, theme: str = "JupyterLab Light") -> Iterator["Lab"]
     """A JupyterLab server over ``folder``, with settings and runtime files of its own, gone at the end.
 
     Args:
-        folder: its notebooks; the repository is on the kernels' Python path.
+        folder: its notebooks; the repository and tests/support are on the kernels' Python path.
         theme: ``JupyterLab Light`` or ``JupyterLab Dark``.
     """
     home = Path(folder) / ".jupyter-test"
@@ -148,7 +148,7 @@ def jupyterlab(folder: Path, theme: str = "JupyterLab Light") -> Iterator["Lab"]
         "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
         "JUPYTER_TOKEN": lab.token,  # not on the command line, which every user of the machine can read
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")])),
+        "PYTHONPATH": os.pathsep.join(filter(None, [*SUPPORT, os.environ.get("PYTHONPATH")])),
         "OMP_NUM_THREADS": "1",
     }
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--ServerApp.root_dir={folder}",
@@ -176,12 +176,15 @@ def jupyterlab(folder: Path, theme: str = "JupyterLab Light") -> Iterator["Lab"]
 
 
 @contextlib.contextmanager
-def running_notebook(browser: Any, folder: Path, cells: str, height: int = 1300, **variables: str) -> Iterator["Tab"]:
-    """A notebook, all its cells run, in a JupyterLab of its own.
+def running_notebook(
+    browser: Any, folder: Path, cells: str, height: int = 1300, wait: bool = True, **variables: str
+) -> Iterator["Tab"]:
+    """A notebook, all its cells run, in a JupyterLab of its own; at the end the page has reported no error.
 
     Args:
         folder: an empty one.
         cells: separated by lines of ``====``.
+        wait: whether until all cells have run; else they have only been started.
         variables: what the first cell finds set.
     """
     texts = cells.split("====\n")
@@ -189,8 +192,13 @@ def running_notebook(browser: Any, folder: Path, cells: str, height: int = 1300,
     write_notebook(folder / "test.ipynb", texts)
     with jupyterlab(folder) as lab:
         tab = lab.open(browser, "test.ipynb", height=height)
-        tab.run_all()
+        if wait:
+            tab.run_all()
+        else:
+            tab.page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
         yield tab
+        told = [error for error in tab.errors if tab.alive or not error.startswith(GONE)]
+        assert told == [], told
 
 
 class Lab:
@@ -223,10 +231,7 @@ class Lab:
 
     def open(self, browser: Any, notebook: str, width: int = 1400, height: int = 1000, **context: Any) -> "Tab":
         """Open a notebook of the server's folder and wait until its kernel is ready."""
-        within = browser.new_context(viewport={"width": width, "height": height}, **context)
-        within.set_default_timeout(1000 * PATIENCE)
-        page = within.new_page()
-        errors = watch(page)
+        page, errors = new_page(browser, viewport={"width": width, "height": height}, **context)
         page.goto(f"{self.url}/lab/tree/{notebook}?reset&token={self.token}")
         page.wait_for_selector(".jp-NotebookPanel .jp-CodeCell")
         assert until(lambda: self.kernel(notebook) is not None), f"the kernel of {notebook} is not ready"
@@ -239,7 +244,7 @@ class Tab:
     def __init__(self, lab: Lab, page: Any, errors: list[str], kernel: str) -> None:
         from jupyter_client import BlockingKernelClient
 
-        self.lab, self.page, self.errors, self.kernel = lab, page, errors, kernel
+        self.lab, self.page, self.errors, self.kernel, self.alive = lab, page, errors, kernel, True
         # One client for all calls, made while the kernel is quiet: making one waits for a silence that a widget that
         # plays would not grant.
         self.client = BlockingKernelClient(connection_file=str(lab.runtime / f"kernel-{kernel}.json"))
@@ -294,7 +299,9 @@ class Tab:
         return np.frombuffer(base64.b64decode(self.python(code)), np.uint8).reshape(32, 64, 3)
 
     def shut_down_kernel(self) -> None:
-        """End the kernel, as "Shut Down Kernel" does, and wait until it is gone."""
+        """End the kernel, as "Shut Down Kernel" does, and wait until it is gone; until then no error was reported."""
+        assert self.errors == [], self.errors
+        self.alive = False
         self.lab.request("DELETE", f"api/kernels/{self.kernel}")
         assert until(lambda: all(k["id"] != self.kernel for k in self.lab.get("api/kernels"))), (
             "the kernel does not end"

@@ -47,11 +47,7 @@ def half_90(answer, g):
 def value_90(answer, g):
     compare("value", answer, 42)
 '''
-SETUP = """from labutils import lab
-
-from labutils import checks
-
-lab.begin()"""
+SETUP = "from labutils import checks, lab\n\nlab.begin()"
 ANSWERS = {
     "90.1": 'def double(x):\n    """(N,) -> (N,)"""\n    # SOLUTION\n    return 2 * x\n    # END SOLUTION',
     "90.2": 'def half(x):\n    """(N,) -> (N,)"""\n    # SOLUTION\n    return x / 2\n    # END SOLUTION',
@@ -141,4 +137,11 @@ def project(root: Path) -> Iterator[Path]:
                 shutil.copyfile(ROOT / name, root / name)
         patch.setattr(notebooks, "ROOT", root)
         patch.setattr(notebooks, "FOLDER", root / "notebooks")
+        yield root
+
+
+@pytest.fixture(scope="module", name="here")
+def project_here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Such a project, for the tests of a file."""
+    with project(tmp_path_factory.mktemp("root")) as root:
         yield root

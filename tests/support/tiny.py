@@ -1,14 +1,15 @@
 """A tiny training: a bright square on a dark ground, at the place where the pose shows a dark one on white."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from labutils.config import LabConfig
-from labutils.images import Video
+from labutils.images import Video, to_float, to_uint8
 from labutils.model import ConditionalVAE
 from labutils.training import fit
 
@@ -28,10 +29,26 @@ def dance(frames: int = 20, seed: int = 0) -> Video:
     return Video("train", x, P)
 
 
-def noise(frames: int = 20, seed: int = 0) -> Video:
+def noise(frames: int = 20, seed: int = 0, name: str = "train", size: tuple[int, int] = (H, W)) -> Video:
     """Frames and poses without any order: each pixel of each frame is known again."""
-    x, P = np.random.default_rng(seed).integers(0, 256, (2, frames, H, W, 3), dtype=np.uint8)
-    return Video("train", x, P)
+    return Video(name, *np.random.default_rng(seed).integers(0, 256, (2, frames, *size, 3), dtype=np.uint8))
+
+
+def grey(*levels: int) -> np.ndarray:
+    """Frames (T, 32, 64, 3) of one grey level each."""
+    return np.stack([np.full((32, 64, 3), level, np.uint8) for level in levels])
+
+
+def write_pngs(folder: Path, frames: np.ndarray, names: Iterable[str] | None = None) -> None:
+    """Frames as PNG files with these names, or their numbers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, frame in zip(names or map(str, range(len(frames))), frames):
+        Image.fromarray(frame.astype(np.uint8)).save(folder / f"{name}.png")
+
+
+def on(event: str, action: Callable) -> Callable:
+    """A callback that acts at one event."""
+    return lambda it, trainer: action(trainer) if it == event else None
 
 
 def config(folder: str | Path = "outputs", **changes: Any) -> LabConfig:
@@ -42,6 +59,24 @@ def config(folder: str | Path = "outputs", **changes: Any) -> LabConfig:
 def model(cfg: LabConfig) -> ConditionalVAE:
     torch.manual_seed(cfg.seed)
     return ConditionalVAE(cfg)
+
+
+def slow_loop(model: ConditionalVAE, first: np.ndarray, labels: Sequence, z: Any = None, feed: str = "previous"):
+    """One step of the model for each label, from a first frame (H, W, 3) on; uint8 (T, H, W, 3) without the first.
+
+    Args:
+        z: (T, N, h, w); zeros when not given.
+        feed: what each step is given: the ``previous`` prediction, or always the ``first`` frame.
+    """
+    x = x1 = to_float(first)[None]
+    frames = []
+    with torch.no_grad():
+        for t, label in enumerate(labels):
+            z_t = torch.zeros(1, *model.latent_shape) if z is None else z[t][None]
+            last = x1 if feed == "first" else x
+            x = model.step(last, model.label_transformation(to_float(label)[None]), z_t).clamp(0, 1)
+            frames.append(to_uint8(x[0]))
+    return np.stack(frames)
 
 
 def train(cfg: LabConfig, callbacks: Sequence[Any] = (), resume: Any = None, val: bool = True, **options: Any) -> list:

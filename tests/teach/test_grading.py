@@ -13,9 +13,10 @@ import nbformat
 import psutil
 import pytest
 import series
+from refusals import refuses
+from series import project_here  # noqa: F401, a fixture
 
 from labutils.__main__ import main
-from labutils.errors import LabError
 from labutils.teach import grading, submissions
 from labutils.teach.grading import Limits
 from labutils.teach.guard import token
@@ -29,12 +30,6 @@ RIGHT = {
     "90.2": "def half(x):\n    return 0.5 * x",
     "90.3": "value = 42",
 }
-
-
-@pytest.fixture(scope="module")
-def here(tmp_path_factory):
-    with series.project(tmp_path_factory.mktemp("root")) as root:
-        yield root
 
 
 def submission(**answers: str) -> str:
@@ -171,10 +166,8 @@ def test_submissions_at_a_place(tmp_path):
     assert submissions.submissions(tmp_path) == [tmp_path]  # notebooks right in it: one submission
     (tmp_path / "c.ipynb").rename(tmp_path / "B_folder" / "c.ipynb")
     assert [p.name for p in submissions.submissions(tmp_path)] == ["a.zip", "B_folder"]
-    with pytest.raises(LabError, match="is missing"):
-        submissions.submissions(tmp_path / "none")
-    with pytest.raises(LabError, match="no submissions"):
-        submissions.submissions(tmp_path / ".hidden")
+    refuses("is missing", submissions.submissions, tmp_path / "none")
+    refuses("no submissions", submissions.submissions, tmp_path / ".hidden")
 
 
 # ---------------------------------------------------------------------------------------------- reading the report

@@ -8,17 +8,12 @@ import sys
 import nbformat
 import pytest
 import series
+from refusals import refuses
+from series import project_here  # noqa: F401, a fixture
 
 from labutils.__main__ import main
-from labutils.errors import LabError
 from labutils.teach import notebooks
 from labutils.teach.student import edition, try_student, without_solution, write_student
-
-
-@pytest.fixture(scope="module")
-def here(tmp_path_factory):
-    with series.project(tmp_path_factory.mktemp("root")) as root:
-        yield root
 
 
 @pytest.mark.parametrize(
@@ -43,8 +38,7 @@ def test_a_solution_is_replaced_where_it_stood(source, left):
     "source", ["# SOLUTION\nx = 1", "x = 1\n# END SOLUTION", "# SOLUTION\n# SOLUTION\nx\n# END SOLUTION"]
 )
 def test_a_solution_that_is_not_closed_is_refused(source):
-    with pytest.raises(LabError, match=r"exercise 3\.1"):
-        without_solution(source, "3.1")
+    refuses(r"exercise 3\.1", without_solution, source, "3.1")
 
 
 def test_student_edition_holds_no_solution_and_no_output():
@@ -62,8 +56,7 @@ def test_student_edition_holds_no_solution_and_no_output():
 
 def test_student_cells_must_parse():
     bad = series.code("answer-90-4", "def f():\n# SOLUTION\n    return 1\n# END SOLUTION", "exercise")
-    with pytest.raises(LabError, match="cell answer-90-4: does not parse"):
-        edition(series.book(bad))
+    refuses("cell answer-90-4: does not parse", edition, series.book(bad))
 
 
 def test_folder_to_hand_out_is_complete_and_made_anew(here, tmp_path, capsys):
@@ -117,8 +110,7 @@ def test_student_edition_replaces_nothing_else(here, tmp_path, capsys, argv):
 def test_student_edition_of_a_student_edition_is_refused(here, tmp_path, monkeypatch):
     write_student(tmp_path / "student")
     monkeypatch.setattr(notebooks, "FOLDER", tmp_path / "student" / "notebooks")
-    with pytest.raises(LabError, match="hold no solutions"):
-        write_student(tmp_path / "again")
+    refuses("hold no solutions", write_student, tmp_path / "again")
 
 
 @pytest.mark.slow
@@ -131,5 +123,4 @@ def test_trying_tells_of_a_check_that_says_something_else(tmp_path):
     paths = [tmp_path / "a.ipynb", tmp_path / "b.ipynb"]
     for path, text in zip(paths, ("print('passed')", "1 / 0")):
         nbformat.write(nbformat.v4.new_notebook(cells=[series.code("check-90-1", text, "check")]), path)
-    with pytest.raises(LabError, match=r"says 'passed', not that it is to do(.|\n)*b\.ipynb, cell check-90-1: "):
-        try_student(paths)
+    refuses(r"says 'passed', not that it is to do(.|\n)*b\.ipynb, cell check-90-1: ", try_student, paths)

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 from messages import ask
+from refusals import refuses
 
 from labutils.analysis import correlation
 from labutils.checkpoint import load_model
 from labutils.config import LabConfig
 from labutils.dance import read_light
-from labutils.dataset import load_split
 from labutils.errors import LabError
 from labutils.images import Video, to_float
 from labutils.model import ConditionalVAE
@@ -26,11 +26,6 @@ from labutils.widgets.latent import LIMIT, PRIOR_DRAWS, STEPS, difference_image
 @pytest.fixture(scope="module")
 def model(trained):
     return load_model(trained / "last.ckpt")
-
-
-@pytest.fixture(scope="module")
-def video(dance, model):
-    return load_split(dance, "val", model.cfg.replace(DR=str(dance), quiet=True))
 
 
 @pytest.fixture
@@ -66,9 +61,8 @@ def test_scores_and_correlation(explorer, dance):
     np.testing.assert_allclose(explorer.directions @ explorer.directions.T, np.eye(len(explorer.std)), atol=1e-6)
     np.testing.assert_allclose(explorer.scores.std(0), 1, rtol=1e-4)
     for k, score in enumerate(explorer.scores.T):
-        assert explorer.correlation[k] == pytest.approx(
-            np.corrcoef(flat @ explorer.directions[k], light)[0, 1], abs=1e-5
-        )
+        expected = np.corrcoef(flat @ explorer.directions[k], light)[0, 1]
+        assert explorer.correlation[k] == pytest.approx(expected, abs=1e-5)
         assert explorer.correlation[k] >= 0 and correlation(score, light) == pytest.approx(explorer.correlation[k])
     assert explorer.r2 <= 1 and explorer.combination.shape == light.shape
     assert explorer.best_correlation == pytest.approx(np.corrcoef(explorer.combination, light)[0, 1])
@@ -160,20 +154,15 @@ def test_answers_to_the_browser(explorer, model, video):
 
 def test_what_does_not_fit_is_named(model, video, dance, tmp_path):
     small = Video("small", video.frames[:, ::2, ::2], video.labels[:, ::2, ::2])
-    with pytest.raises(LabError, match=r"small: frames are \(16, 32, 3\), the model was built for \(32, 64, 3\)"):
-        LatentExplorer(model, small)
+    refuses(r"small: frames are \(16, 32, 3\), the model was built for \(32, 64, 3\)", LatentExplorer, model, small)
     with pytest.raises(LabError, match=r"1 true frames for 30 poses; .* give a training or validation video"):
         LatentExplorer(model, Video("test", video.frames[:1], video.labels))
     with pytest.raises(LabError, match=r"light is \(29,\); expected one finite number for each of the 30 frames"):
         LatentExplorer(model, video, light=np.zeros(29))
-    with pytest.raises(LabError, match="expected one finite number"):
-        LatentExplorer(model, video, light=np.full(30, np.nan))
-    with pytest.raises(LabError, match="directions is 5"):
-        LatentExplorer(model, video, directions=5)
-    with pytest.raises(LabError, match="cannot be read"):
-        LatentExplorer(model, video, light=tmp_path / "no.csv")
-    with pytest.raises(LabError, match="moments is 0"):
-        LatentExplorer(model, video).to_html(tmp_path / "x.html", moments=0)
+    refuses("expected one finite number", LatentExplorer, model, video, light=np.full(30, np.nan))
+    refuses("directions is 5", LatentExplorer, model, video, directions=5)
+    refuses("cannot be read", LatentExplorer, model, video, light=tmp_path / "no.csv")
+    refuses("moments is 0", LatentExplorer(model, video).to_html, tmp_path / "x.html", moments=0)
 
 
 def test_a_latent_with_places_works_too(video):

@@ -9,19 +9,14 @@ from labutils.widgets import ReparameterizationExplorer
 
 @pytest.mark.parametrize(("mu", "logvar"), [(0.0, 0.0), (1.3, -1.7), (-2.0, 1.1)])
 def test_numbers_are_those_of_the_modules_and_of_autograd(mu, logvar):
-    widget = ReparameterizationExplorer(mu=mu, logvar=logvar, draws=64, seed=3)
+    widget = ReparameterizationExplorer(mu=mu, logvar=logvar, draws=2000, seed=3)
     expected = expected_numbers(mu, logvar, widget.eps, widget.chosen)
     assert widget.z.tolist() == pytest.approx(expected["z"], rel=1e-12)
     assert widget.kl == pytest.approx(expected["kl"], abs=1e-12)
-    assert widget.kl_estimate == pytest.approx((expected["estimate"], expected["error"]))
+    assert widget.kl_estimate == pytest.approx((expected["estimate"], expected["error"]), abs=1e-12)
+    assert abs(expected["estimate"] - widget.kl) <= 4 * expected["error"] + 1e-12 < 0.2  # comes to the closed form
     names = {"z_mu": "zMu", "z_logvar": "zLogvar", "kl_mu": "klMu", "kl_logvar": "klLogvar"}
     assert widget.gradients == pytest.approx({name: expected[key] for name, key in names.items()}, abs=1e-12)
-
-
-def test_the_estimate_comes_to_the_closed_form():
-    widget = ReparameterizationExplorer(mu=0.8, logvar=-1.0, draws=20_000)
-    estimate, error = widget.kl_estimate
-    assert 0 < error < 0.02 and abs(estimate - widget.kl) < 4 * error
 
 
 def test_values_stay_in_range():

@@ -7,10 +7,10 @@ import re
 import numpy as np
 import pytest
 import traitlets
+from refusals import refuses
 
 from labutils.commands import train_arguments
 from labutils.config import LabConfig
-from labutils.errors import LabError
 from labutils.widgets import ScheduleExplorer
 from labutils.widgets.schedule import DEFAULTS, FLOATS, PRESETS, SETTINGS
 
@@ -49,17 +49,14 @@ def test_the_lines_give_the_schedule_chosen_and_name_only_what_differs(settings)
 )
 def test_settings_out_of_range_are_refused_by_name(wrong):
     name, value = next(iter(wrong.items()))
-    with pytest.raises(LabError, match=f"--{name} "):
-        ScheduleExplorer(**wrong)
+    refuses(f"--{name} ", ScheduleExplorer, **wrong)
     explorer = ScheduleExplorer()
-    with pytest.raises(LabError, match=f"--{name} "):
-        setattr(explorer, name, value)
+    refuses(f"--{name} ", setattr, explorer, name, value)
     assert getattr(explorer, name) == DEFAULTS[name]
 
 
 def test_other_faults():
-    with pytest.raises(LabError, match="steps_per_epoch is 0"):
-        ScheduleExplorer(steps_per_epoch=0)
+    refuses("steps_per_epoch is 0", ScheduleExplorer, steps_per_epoch=0)
     with pytest.raises(traitlets.TraitError):
         ScheduleExplorer(tfr_sde="late")
 

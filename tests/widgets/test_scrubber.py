@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
+from refusals import refuses
 
 from labutils import widgets
 from labutils.config import LabConfig
@@ -148,13 +149,11 @@ def test_from_report():
     ],
 )
 def test_what_does_not_fit_is_named(change, message):
-    with pytest.raises(LabError, match=message):
-        Clip(**{"name": "jump", "pose": frames(), "predictions": {"p": frames()}, **change})
+    refuses(message, Clip, **{"name": "jump", "pose": frames(), "predictions": {"p": frames()}, **change})
 
 
 def test_sequences_must_have_the_same_runs():
-    with pytest.raises(LabError, match="at least one Clip"):
-        FrameScrubber([])
+    refuses("at least one Clip", FrameScrubber, [])
     with pytest.raises(LabError, match=r"'two' has predictions of \['q'\].*\['p'\]"):
         FrameScrubber([Clip("one", frames(), {"p": frames()}), Clip("two", frames(), {"q": frames()})])
 
@@ -251,5 +250,4 @@ def test_figure_is_a_strip_over_the_curve(truth):
         np.testing.assert_array_equal(pictures[15 + 4], error_image(clip.predictions["q"][11], clip.truth[11], 2))
         np.testing.assert_allclose(figure.axes[-1].lines[1].get_ydata(), clip.psnr["q"])
     for wrong in (dict(columns=1), dict(run=2), dict(sequence=-1)):
-        with pytest.raises(LabError, match="columns must be at least 2"):
-            scrubber.figure(**wrong)
+        refuses("columns must be at least 2", scrubber.figure, **wrong)
