@@ -56,8 +56,7 @@ class ConditionalVAE(nn.Module):
 
     def prior(self, previous: Tensor, label_feature: Tensor) -> tuple[Tensor, Tensor] | None:
         """Mean and log variance (B, N, h, w) of p(z | x_{t-1}, P_t); None for N(0, I)."""
-        learned = self.cfg.prior == "learned"  # else no feature is computed
-        return self._prior(self.frame_transformation(previous), label_feature) if learned else None
+        return self._prior(self.frame_transformation(previous), label_feature) if self.cfg.prior == "learned" else None
 
     def draw(self, previous: Tensor, label_feature: Tensor, eps: Tensor) -> Tensor:
         """z of the prior p(z | x_{t-1}, P_t) for standard normal noise eps (B, N, h, w); eps = 0 gives its mean."""
@@ -70,11 +69,9 @@ class ConditionalVAE(nn.Module):
 
     # The same for features: of the previous and the current frame (B, F, h', w'), of the pose (B, L, h', w').
 
-    def _infer(
-        self, previous: Tensor, current: Tensor, label: Tensor, eps: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _infer(self, fed: Tensor, current: Tensor, label: Tensor, eps: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """z, mu, logvar; what is new in a frame is how it differs from the one that the decoder is fed."""
-        seen = current - previous if self.cfg.posterior == "innovation" else current
+        seen = current - fed if self.cfg.posterior == "innovation" else current
         return self.Gaussian_Predictor(seen, label, eps)
 
     def _prior(self, previous: Tensor, label: Tensor) -> tuple[Tensor, Tensor] | None:
