@@ -43,8 +43,8 @@ def around(f: dataclasses.Field) -> tuple[list, list]:
             inside += [int(end) + (0 if closed else up * step)]
             outside += [int(end) - (up * step if closed else 0)]
         else:
-            inside += [end if closed else math.nextafter(end, up * math.inf)]
-            outside += [math.nextafter(end, -up * math.inf) if closed else end]
+            inside += [end if closed else end + up * 1e-12]
+            outside += [end - up * 1e-12 if closed else end]
     return inside, outside
 
 
