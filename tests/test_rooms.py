@@ -94,9 +94,8 @@ def test_files_of_a_package_form_no_circle(package):
     graph = {}
     for file, tree in FILES.items():
         if room(file) == package:
-            names = {
-                f"{module}.{name}".split(".")[1] for module, name, _ in imports(tree) if module.startswith(package)
-            }
+            inside = [f"{module}.{name}" for module, name, _ in imports(tree) if module.startswith(package)]
+            names = {path.split(".")[1] for path in inside}
             graph[file] = {f"{package}/{name}.py" for name in names} & FILES.keys()
             if any(module == package and f"{package}/{name}.py" not in FILES for module, name, _ in imports(tree)):
                 graph[file].add(f"{package}/__init__.py")

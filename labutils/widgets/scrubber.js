@@ -487,9 +487,9 @@ class View extends LabView {
     spark.curves.replaceChildren(draw("path", { d: spark.path(means) }));
     spark.marks.replaceChildren();
     means.forEach((v, i) => {
+      if (!Number.isFinite(v)) return; // a sequence without ground truth has no mean
       const here = i === this.model.get("run");
-      const dot = draw("circle", { cx: spark.x(i), cy: spark.y(v), r: here ? 3.5 : 1.75, class: here && "ls-here" });
-      if (Number.isFinite(v)) spark.marks.append(dot);
+      spark.marks.append(draw("circle", { cx: spark.x(i), cy: spark.y(v), r: here ? 3.5 : 1.75, class: here && "ls-here" }));
     });
   }
 

@@ -3,7 +3,6 @@
 import dataclasses
 import math
 import re
-import sys
 import types
 import typing
 
@@ -44,9 +43,8 @@ def around(f: dataclasses.Field) -> tuple[list, list]:
             inside += [int(end) + (0 if closed else up * step)]
             outside += [int(end) - (up * step if closed else 0)]
         else:
-            tiny = sys.float_info.min if end == 0 else math.ulp(end)  # where denormal numbers count as 0, the least
-            inside += [end if closed else end + up * tiny]
-            outside += [end - up * tiny if closed else end]
+            inside += [end if closed else end + up * 1e-12]
+            outside += [end - up * 1e-12 if closed else end]
     return inside, outside
 
 

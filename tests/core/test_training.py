@@ -234,10 +234,8 @@ with ranks("cpu") as r:
 def test_two_processes_compute_what_one_does(tmp_path):
     (tmp_path / "worker.py").write_text(WORKER)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "worker.py"]
-    paths = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=500, cwd=tmp_path, env={**os.environ, **paths}
-    )
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, cwd=tmp_path, env=env)
     assert done.returncode == 0, done.stderr
     for mode in ("replay", "clips"):
         one = train(config(tmp_path / "one", mode=mode, steps=12), ranks=Ranks(device=select_device("cpu")))

@@ -87,9 +87,8 @@ def test_pictures_become_part_of_the_page_or_an_error(tmp_path):
 
 
 def test_answers_to_unfold_and_tables_with_equations():
-    text = Renderer(ROOT).markdown(
-        "<details><summary>q</summary>\n\n$x^2$ *yes*\n\n</details>\n\n| a |\n|---|\n| $z$ |"
-    )
+    source = "<details><summary>q</summary>\n\n$x^2$ *yes*\n\n</details>\n\n| a |\n|---|\n| $z$ |"
+    text = Renderer(ROOT).markdown(source)
     assert "<details><summary>q</summary>" in text and text.count("<math") == 2 and "<em>yes</em>" in text
     assert "<td>" in text and "</details>" in text
 

@@ -9,7 +9,7 @@ from labutils.widgets import ReparameterizationExplorer
 
 @pytest.mark.parametrize(("mu", "logvar"), [(0.0, 0.0), (1.3, -1.7), (-2.0, 1.1)])
 def test_numbers_are_those_of_the_modules_and_of_autograd(mu, logvar):
-    widget = ReparameterizationExplorer(mu=mu, logvar=logvar, draws=2000, seed=3)
+    widget = ReparameterizationExplorer(mu=mu, logvar=logvar, draws=20_000, seed=3)
     expected = expected_numbers(mu, logvar, widget.eps, widget.chosen)
     assert widget.z.tolist() == pytest.approx(expected["z"], rel=1e-12)
     assert widget.kl == pytest.approx(expected["kl"], abs=1e-12)

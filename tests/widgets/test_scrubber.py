@@ -177,9 +177,8 @@ def test_error_colours_rise_in_lightness_and_tell_the_sign():
 
 def test_page_holds_everything_and_asks_for_nothing(tmp_path):
     clip = Clip("</script><b>& name", frames(), {"p": frames(seed=1)}, frames(seed=2))
-    path = FrameScrubber([clip], index=3).to_html(
-        tmp_path / "deep" / "page.html", title="A <title>", after="<p>end</p>"
-    )
+    path = tmp_path / "deep" / "page.html"
+    FrameScrubber([clip], index=3).to_html(path, title="A <title>", after="<p>end</p>")
     text = path.read_text(encoding="utf-8")
     code = text.replace('"http://www.w3.org/2000/svg"', "")  # the name of a vocabulary, nothing is fetched from there
     assert not re.search(r"https?:|//cdn|\bimport\b\s*[({\"']|\bfetch\(|XMLHttpRequest|@import|\burl\(|\beval\(", code)
