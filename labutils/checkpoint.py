@@ -69,7 +69,8 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str | 
         if found is None or expected is None or found.shape != expected.shape:
             have = "missing" if found is None else f"{tuple(found.shape)}"
             want = "not part of this model" if expected is None else f"{tuple(expected.shape)}"
-            raise LabError(f"{source} does not fit the model: {name} is {have}, expected {want}")
+            hint = "; choose --prior as in its training" if name.startswith("Prior_Predictor") else ""
+            raise LabError(f"{source} does not fit the model: {name} is {have}, expected {want}{hint}")
     model.load_state_dict(weights)
 
 

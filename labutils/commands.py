@@ -7,6 +7,7 @@ a command prints and writes stands in its ``--help``; the flags are the fields o
 import argparse
 import contextlib
 import dataclasses
+import json
 import os
 import sys
 import time
@@ -18,13 +19,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from labutils.config import LabConfig
 from labutils.errors import LabError
-from labutils.profiles import PROFILES, Profile, default_profile
+from labutils.profiles import LIGHTS, PROFILES, Profile, default_profile
 
 if TYPE_CHECKING:  # a command imports what it needs when it runs, so that --help is there at once
     import numpy as np
 
     from labutils.distributed import Ranks
     from labutils.images import Video
+    from labutils.model import ConditionalVAE
     from labutils.report import Report
     from labutils.training import Callback
 
@@ -44,7 +46,7 @@ Render a synthetic dance: a jointed figure in a lit room and its pose images, in
 true test frames and the hidden factor (the room light) beside them. The same seed gives the same bytes.
 
 example:  python -m labutils make-data --out data/dance --profile quick
-writes:   DIR/train, DIR/val, DIR/test (PNG images, light*.csv)"""
+writes:   DIR/train, DIR/val, DIR/test (PNG images, light*.csv; with --lights lights*.csv)"""
     size = PROFILES["quick"]
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to make")
     parser.add_argument("--profile", choices=PROFILES, default="quick", help="use the sizes of this profile (quick)")
@@ -56,6 +58,11 @@ writes:   DIR/train, DIR/val, DIR/test (PNG images, light*.csv)"""
     parser.add_argument("--width", type=int, default=64, metavar="N", help="width in pixels (%(default)s)")
     parser.add_argument("--supersample", type=int, default=3, metavar="N", help="render N times as large (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the dance (%(default)s)")
+    parser.add_argument(
+        "--lights", type=int, nargs="?", const=3, default=0, metavar="K",
+        help="stage lights that switch by chance among K states (3) in place of the drifting room light",
+    )  # fmt: skip
+    parser.add_argument("--switch", type=float, default=0.05, metavar="X", help="how likely in a frame (%(default)s)")
     _flags(parser, "num_workers", "quiet")
 
 
@@ -73,7 +80,8 @@ def make_data(args: argparse.Namespace) -> None:
         supersample=args.supersample,
     )
     cfg = _config(args)
-    out = dance.make_data(args.out, **sizes, seed=args.seed, workers=cfg.num_workers, progress=not cfg.quiet)
+    lights = dict(lights=args.lights, switch=args.switch)
+    out = dance.make_data(args.out, **sizes, **lights, seed=args.seed, workers=cfg.num_workers, progress=not cfg.quiet)
     print(f"{out}: {_sizes(sizes)}")
 
 
@@ -89,7 +97,7 @@ def stats_arguments(parser: argparse.ArgumentParser) -> None:
     """compare data sets by their statistics"""
     parser.description = """
 Print what makes a data set easy or hard, one column for each --DR: the PSNR of copying the first frame, of copying
-the previous frame and of the mean frame, and how much of the picture the person covers.
+the previous frame, of the mean frame and of the nearest pose's, and how much of the picture the person covers.
 
 example:  python -m labutils stats --DR data/dance --DR data/course
 writes:   nothing"""
@@ -206,12 +214,13 @@ def validate_arguments(parser: argparse.ArgumentParser) -> None:
     """predict the validation video from its first frame and measure PSNR and SSIM"""
     parser.description = """
 Predict the validation video in one autoregressive rollout: the first frame is given, every z is drawn from the prior,
-and each predicted frame is fed back. Prints mean PSNR and SSIM beside three baselines: copying the first frame, the
-mean training frame, and (unfair: it sees true frames) copying the previous true frame.
+and each predicted frame is fed back. Prints mean PSNR and SSIM beside four baselines: copying the first frame, the
+mean training frame, the training frame of the nearest pose, and (unfair: it sees true frames) copying the previous true
+frame; then what z carries and what that is worth, and under stage lights how these behave in the predictions.
 
 example:  python -m labutils validate --DR data/dance --ckpt_path ckpts/best.ckpt --save_root ckpts
-writes:   save_root/val/psnr.json, val/psnr.png (PSNR of each frame), val/prediction.gif (prediction | ground
-          truth | pose)"""
+writes:   save_root/val/psnr.json, val/latent.json (what z is for), val/psnr.png (PSNR of each frame),
+          val/prediction.gif (prediction | ground truth | pose)"""
     _flags(
         parser, "DR", "val_vi_len", "num_workers", "seed", "save_root", "ckpt_path", "device", "quiet",
         DR="data root (default: as in training)",
@@ -232,15 +241,36 @@ def validate_model(cfg: LabConfig) -> "tuple[Report, Video]":
     from labutils.dataset import load_split
 
     val = load_split(cfg.DR, "val", cfg)
-    out, report = _evaluate(cfg, "val", [val])
+    out, report, model = _evaluate(cfg, "val", [val])
     (sequence,) = report.sequences
     assert sequence.psnr is not None  # a validation video has its true frames
     show.save(show.psnr_per_frame({"prediction": sequence.psnr}, sequence.baselines), out / "psnr.png")
     show.write_gif(out / "prediction.gif", _panels(sequence.prediction, val))
     title = f"Validation, {len(sequence.psnr)} predicted frames: PSNR {report.average:.2f} dB, SSIM {report.ssim:.3f}"
-    lines = [title, *report.baseline_lines(), f"Wrote psnr.json, psnr.png and prediction.gif in {out}"]
-    print("\n".join(lines))
+    lines = [title, *report.baseline_lines(), *_latent_lines(cfg, model, val, out)]
+    print("\n".join([*lines, f"Wrote psnr.json, latent.json, psnr.png and prediction.gif in {out}"]))
     return report, val
+
+
+def _latent_lines(cfg: LabConfig, model: "ConditionalVAE", val: "Video", out: Path) -> list[str]:
+    """Measure what z is for on the validation video, write latent.json, and say it."""
+    from labutils import dance
+    from labutils.analysis import measure_latent, prior_rollouts
+    from labutils.images import atomic_file
+
+    slow = cfg.variant == "course" and next(model.parameters()).device.type == "cpu"
+    video = val.part(0, 40) if slow else val
+    samples = prior_rollouts(model, video, 2 if slow else 8, cfg.seed)
+    latent = measure_latent(model, video, samples, cfg.seed)
+    found, lines = latent.to_json(), latent.lines()
+    states, switch = dance.stage_lights(cfg.DR)
+    if states:
+        switched = dance.describe_lights(samples, states, switch)
+        found["lights"] = {**dataclasses.asdict(switched), "variation": switched.variation}
+        lines.append(f"{switched}; z would carry {dance.information(states, switch):.2f} nats a frame at best")
+    with atomic_file(out / "latent.json") as file:
+        file.write((json.dumps(found, indent=1) + "\n").encode())
+    return lines
 
 
 def test_arguments(parser: argparse.ArgumentParser) -> None:
@@ -272,7 +302,7 @@ def test_model(cfg: LabConfig, submission: bool = False) -> "tuple[Report, list[
     from labutils.submission import write_submission
 
     videos = load_test(cfg.DR, cfg)
-    out, report = _evaluate(cfg, "test", videos)
+    out, report, _ = _evaluate(cfg, "test", videos)
     written = ["psnr.json"]
     for video, sequence in zip(videos, report.sequences, strict=True):
         written.append(f"seq{video.name}.gif")
@@ -284,22 +314,21 @@ def test_model(cfg: LabConfig, submission: bool = False) -> "tuple[Report, list[
     return report, videos
 
 
-def _evaluate(cfg: LabConfig, name: str, videos: "Sequence[Video]") -> "tuple[Path, Report]":
-    """Predict and score videos; their report, written as psnr.json to the folder ``name`` of save_root."""
+def _evaluate(cfg: LabConfig, name: str, videos: "Sequence[Video]") -> "tuple[Path, Report, ConditionalVAE]":
+    """Predict and score videos; their report, written as psnr.json to the folder ``name`` of save_root; the model."""
     from labutils.checkpoint import load_model
     from labutils.dataset import load_split
     from labutils.distributed import select_device
     from labutils.evaluation import evaluate
-    from labutils.metrics import mean_training_frame
 
     model = load_model(cfg.ckpt_path or _best(cfg.save_root), select_device(cfg.device))
     trained = (Path(cfg.DR) / "train").is_dir()
-    mean_frame = mean_training_frame(load_split(cfg.DR, "train", cfg)) if trained else None
+    train = load_split(cfg.DR, "train", cfg) if trained else None
     out = Path(cfg.save_root) / name
     out.mkdir(parents=True, exist_ok=True)  # before the work begins: a place that cannot be written is known at once
-    report = evaluate(model, videos, mean_frame, cfg.seed, progress=not cfg.quiet)
+    report = evaluate(model, videos, train, cfg.seed, progress=not cfg.quiet)
     report.save(out / "psnr.json")
-    return out, report
+    return out, report, model
 
 
 def _panels(prediction: "np.ndarray", video: "Video") -> "dict[str, np.ndarray]":
@@ -320,9 +349,10 @@ too; with --DR an existing data set is used. An earlier run in save_root is move
 
 example:  python -m labutils run --profile quick
           python -m labutils run --DR data/course --steps 4000 --save_root outputs/course
-writes:   data/dance-PROFILE, and in save_root (outputs) what train, validate and test write, and index.html: a page to
-          scrub through all predictions, with the table and the curves"""
+writes:   data/dance-PROFILE (with --lights: data/lights-PROFILE), and in save_root (outputs) what train, validate and
+          test write, and index.html: a page to scrub through all predictions, with the table and the curves"""
     parser.add_argument("--profile", choices=PROFILES, help="size of the job")
+    parser.add_argument("--lights", action="store_true", help="the dance under stage lights, where z is used")
     shown = ("DR", "steps", "minutes", "seed", "num_workers", *(n for n in _settings_of("output") if n != "ckpt_path"))
     _flags(
         parser, *shown, hide_others=True,
@@ -339,11 +369,14 @@ def run(args: argparse.Namespace) -> None:
         raise LabError("run is for one process; with torchrun use train, then validate and test without torchrun")
     if "ckpt_path" in flags:
         raise LabError("run trains a new model and takes no --ckpt_path; use train, validate and test")
-    cfg = profile.config(**flags)
+    if args.lights and "DR" in flags:
+        raise LabError("--lights makes its own data set; use it without --DR")
+    lit = dict(DR=f"data/lights-{profile.name}", **LIGHTS) if args.lights else {}
+    cfg = profile.config(**{**lit, **flags})
     step = _Steps(4)
     with step("data"):
         if "DR" not in flags:
-            _make_profile_data(profile, cfg)
+            _make_profile_data(profile, cfg, 3 if args.lights else 0)
         print(f"Data: {cfg.DR}")
     with step("training"):
         train_model(cfg)
@@ -377,12 +410,12 @@ class _Steps:
         print(f"Step {self.number}/{self.total}: {name} took {time.perf_counter() - start:.0f} s\n", flush=True)
 
 
-def _make_profile_data(profile: Profile, cfg: LabConfig) -> None:
+def _make_profile_data(profile: Profile, cfg: LabConfig, lights: int) -> None:
     """Make the profile's dance; one that lies there complete is left alone."""
     from labutils import dance
 
     sizes = profile.train_frames, profile.val_frames, profile.test_sequences, profile.test_frames
-    dance.make_data(cfg.DR, *sizes, workers=cfg.num_workers, progress=not cfg.quiet)
+    dance.make_data(cfg.DR, *sizes, workers=cfg.num_workers, progress=not cfg.quiet, lights=lights)
 
 
 # ------------------------------------------------------------------------------------------ what the commands share

@@ -44,6 +44,10 @@ class LabConfig:
     L_dim: int = _setting(32, "model", "channels of a pose feature (course variant)", POSITIVE)
     N_dim: int = _setting(12, "model", "channels of the latent z", POSITIVE)
     D_out_dim: int = _setting(192, "model", "channels of the fused feature (course variant)", POSITIVE)
+    posterior: Literal["frame", "innovation"] = _setting(
+        "frame", "model", "q sees x_t and P_t (frame), or how x_t differs from the previous frame (innovation)"
+    )
+    prior: Literal["standard", "learned"] = _setting("standard", "model", "p(z): N(0, I), or learned from x_{t-1}, P_t")
     width: int = _setting(16, "model", "channels of the U-Net's first level (fast variant)", POSITIVE)
 
     # training

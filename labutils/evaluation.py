@@ -1,4 +1,4 @@
-"""How good is a prediction: PSNR and SSIM of long rollouts from the prior, always beside three baselines.
+"""How good is a prediction: PSNR and SSIM of long rollouts from the prior, always beside baselines.
 
 Conventions: data range 1; PSNR of one frame from the MSE over all its pixels and channels; mean over frames 2..T, since
 the first one is given; predictions are clipped to [0, 1].  A prediction is scored as it is handed in: rounded to uint8,
@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from labutils.baselines import Baselines
 from labutils.errors import LabError
 from labutils.images import Video, to_float, to_uint8
-from labutils.metrics import baselines, need_truth, psnr, ssim
+from labutils.metrics import psnr, ssim
 from labutils.model import evaluating
 from labutils.report import Report, SequenceReport
 
@@ -26,7 +27,7 @@ from labutils.report import Report, SequenceReport
 def predict(
     model: Any, videos: Sequence[Video], seed: int = 0, batch: int = 16, progress: bool = False
 ) -> list[np.ndarray]:
-    """Predict videos from their first frames, their poses, and z drawn from the prior N(0, I).
+    """Predict videos from their first frames, their poses, and z drawn from the prior.
 
     Videos of equal length share one rollout.  Each has noise of its own, by ``seed`` and its name, drawn on the CPU:
     its prediction does not depend on which others are predicted with it, nor on the device.
@@ -39,42 +40,7 @@ def predict(
     Returns:
         uint8 (T, H, W, 3) for each video, the given frame first.  ``LabError`` where a value is not finite.
     """
-    return _rollouts(model, videos, [(seed, video.name) for video in videos], batch, progress)
-
-
-def best_of_n(model: Any, video: Video, n: int = 8, seed: int = 0, progress: bool = False) -> np.ndarray:
-    """PSNR in dB of ``n`` predictions of one video that differ in z only, float64 (n, T-1).
-
-    Stochastic predictors are scored by their best sample (Denton & Fergus, ICML 2018): ``.mean(axis=1).max()``.
-    """
-    if n < 1:
-        raise LabError(f"best_of_n: n is {n}; at least 1 sample is needed")
-    need_truth(video)
-    samples = _rollouts(model, [video] * n, [(seed, f"{video.name}/{k}") for k in range(n)], 16, progress)
-    return np.stack([psnr(sample[1:], video.frames[1:]) for sample in samples])
-
-
-def one_step(model: Any, video: Video, seed: int = 0, chunk: int = 64) -> np.ndarray:
-    """PSNR in dB of each frame predicted from the previous TRUE frame, z from the prior: float64 (T-1,).
-
-    Beside the PSNR of a rollout it tells how much of the error comes from frames that are fed back.
-
-    Args:
-        chunk: frames that are predicted together.
-
-    Raises:
-        LabError: not all true frames are known.
-    """
-    need_truth(video)
-    z, values = prior_noise(model, len(video.frames) - 1, seed, video.name), []  # (T-1, N, h, w)
-    with evaluating(model) as device:
-        for start in range(1, len(video.frames), chunk):
-            stop = min(start + chunk, len(video.frames))
-            pixels = video.frames[start - 1 : stop - 1], video.frames[start:stop], video.labels[start:stop]
-            previous, x, labels = (to_float(p).to(device) for p in pixels)  # (n, 3, H, W) each
-            prediction = model.step(previous, model.label_transformation(labels), z[start - 1 : stop - 1].to(device))
-            values.append(psnr(prediction, x).cpu().numpy())
-    return np.concatenate(values).astype(np.float64)
+    return rollouts(model, videos, [(seed, video.name) for video in videos], batch, progress)
 
 
 def prior_noise(model: Any, steps: int, seed: int, name: str) -> Tensor:
@@ -83,10 +49,16 @@ def prior_noise(model: Any, steps: int, seed: int, name: str) -> Tensor:
     return torch.randn(steps, *model.latent_shape, generator=source)
 
 
-def _rollouts(
-    model: Any, videos: Sequence[Video], keys: Sequence[tuple[int, str]], batch: int, progress: bool
-) -> list[np.ndarray]:
-    """One prediction for each video; ``keys`` are the seed and name of its noise."""
+def rollouts(
+    model: Any, videos: Sequence[Video], keys: Sequence[tuple[int, str]], batch: int = 16, progress: bool = False,
+    std: float = 1.0,
+) -> list[np.ndarray]:  # fmt: skip
+    """One prediction for each video, as ``predict`` makes them.
+
+    Args:
+        keys: seed and name of each one's noise.
+        std: factor on the noise of the prior.
+    """
     if not videos:
         raise LabError("there are no videos to predict")
     size = (model.cfg.frame_H, model.cfg.frame_W, 3)
@@ -102,8 +74,8 @@ def _rollouts(
         for chunk in chunks:
             x1 = torch.stack([to_float(videos[k].frames[0]) for k in chunk])  # (B, 3, H, W)
             labels = torch.stack([to_float(videos[k].labels) for k in chunk])  # (B, T, 3, H, W)
-            z = torch.stack([prior_noise(model, labels.shape[1] - 1, *keys[k]) for k in chunk])  # (B, T-1, N, h, w)
-            frames = model.generate(x1.to(device), labels.to(device), z=z.to(device), progress=bar.update)
+            eps = torch.stack([prior_noise(model, labels.shape[1] - 1, *keys[k]) for k in chunk])  # (B, T-1, N, h, w)
+            frames = model.generate(x1.to(device), labels.to(device), progress=bar.update, eps=std * eps.to(device))
             for k, video in zip(chunk, frames, strict=True):  # (T, 3, H, W)
                 finite = video.isfinite().flatten(1).all(dim=1).tolist()  # (T,)
                 if not all(finite):
@@ -114,16 +86,16 @@ def _rollouts(
 
 
 def evaluate(
-    model: Any, videos: Sequence[Video], mean_frame: np.ndarray | None = None, seed: int = 0, batch: int = 16,
+    model: Any, videos: Sequence[Video], train: Video | None = None, seed: int = 0, batch: int = 16,
     progress: bool = False,
 ) -> Report:  # fmt: skip
-    """Predict videos as ``predict`` does, score those whose true frames are known, beside their ``baselines``."""
-    report = Report([])
+    """Predict videos as ``predict`` does, score those whose true frames are known, beside the ``Baselines``."""
+    report, rivals = Report([]), Baselines(train)
     for video, prediction in zip(videos, predict(model, videos, seed, batch, progress), strict=True):
         sequence = SequenceReport(video.name, prediction)
         if video.has_truth:
             sequence.psnr = psnr(prediction[1:], video.frames[1:])
             sequence.ssim = ssim(prediction[1:], video.frames[1:])
-            sequence.baselines = baselines(video, mean_frame)
+            sequence.baselines = rivals.scores(video)
         report.sequences.append(sequence)
     return report

@@ -30,7 +30,7 @@ from labutils.config import LabConfig
 from labutils.dataset import load_split, load_test
 from labutils.errors import LabError
 from labutils.images import Video
-from labutils.profiles import Profile, default_profile
+from labutils.profiles import LIGHTS, Profile, default_profile
 
 if TYPE_CHECKING:
     import torch
@@ -151,13 +151,16 @@ def is_synthetic() -> bool:
     return not os.environ.get("LAB_DATA")
 
 
-def data_root() -> Path:
+def data_root(lights: bool = False) -> Path:
     """The data set: LAB_DATA, or the profile's synthetic dance, which is rendered the first time.
+
+    Args:
+        lights: the synthetic dance under stage lights, whatever LAB_DATA says.
 
     Raises:
         LabError: LAB_DATA is not a folder.
     """
-    if not is_synthetic():
+    if not lights and not is_synthetic():
         root = Path(os.environ["LAB_DATA"]).expanduser()
         if not root.is_dir():
             raise LabError(f"LAB_DATA is {root}, which is not a folder; name one in the layout of data/README.md")
@@ -165,13 +168,14 @@ def data_root() -> Path:
     from labutils.dance import make_data
 
     p = profile()
-    root = home() / "data" / f"dance-{p.name}"
+    root = home() / "data" / f"{'lights' if lights else 'dance'}-{p.name}"
     with _alone(root):
         start = time.perf_counter()
         fresh = not root.is_dir()
         if fresh:
             print(f"Rendering the synthetic dance of {p.train_frames} training frames, once …")
-        make_data(root, p.train_frames, p.val_frames, p.test_sequences, p.test_frames, progress=False)
+        sizes = p.train_frames, p.val_frames, p.test_sequences, p.test_frames
+        make_data(root, *sizes, progress=False, lights=3 if lights else 0)
         if fresh:
             print(f"… done in {time.perf_counter() - start:.0f} s")
     return root
@@ -180,6 +184,14 @@ def data_root() -> Path:
 def config(**changes: Any) -> LabConfig:
     """The profile's settings, with ``changes`` on top."""
     return profile().config(**{"DR": str(data_root()), "quiet": True, **changes})
+
+
+def lights(**changes: Any) -> dict[str, Any]:
+    """Settings for the dance under stage lights, where it is known what z should carry, with ``changes`` on top.
+
+    ``lab.trained("lights", **lab.lights())``; ``lab.videos(**lab.lights())``.
+    """
+    return {"DR": str(data_root(lights=True)), **LIGHTS, **changes}
 
 
 def videos(**changes: Any) -> tuple[Video, Video]:
@@ -226,11 +238,10 @@ def trained(name: str = "base", callbacks: Sequence[Any] = (), fresh: bool = Fal
     """
     import torch
 
+    from labutils.baselines import Baselines, shortfall
     from labutils.checkpoint import load_model, read_history
     from labutils.distributed import Ranks
-    from labutils.metrics import baselines, mean_training_frame
     from labutils.model import ConditionalVAE
-    from labutils.report import shortfall
     from labutils.training import fit
 
     if not {"steps", "minutes", "num_epoch"} & set(changes):
@@ -256,7 +267,7 @@ def trained(name: str = "base", callbacks: Sequence[Any] = (), fresh: bool = Fal
             unfinished.replace(folder)
     found = Trained(load_model(folder / "last.ckpt", device()), read_history(folder / "history.csv"), folder)
     train, val = videos(**changes)
-    rivals = {key: float(value.mean()) for key, value in baselines(val, mean_training_frame(train)).items()}
+    rivals = {key: float(value.mean()) for key, value in Baselines(train).scores(val).items()}
     if short := shortfall(found.val_psnr, rivals):
         print(f"The model {name} has learned too little: {short}.")
         print(f"Train it for longer: lab.trained({name!r}, steps={4 * len(found.history)}), or a larger LAB_PROFILE")

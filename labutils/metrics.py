@@ -1,4 +1,4 @@
-"""How good is a prediction: measures of arrays, and predictors without a model.
+"""How good is a prediction: measures of arrays.
 
 Conventions of the lab: data range 1; the PSNR of a frame is taken over all its pixels and channels, and averaged over
 frames 2..T, since the first one is given; predictions are clipped to [0, 1].
@@ -14,11 +14,6 @@ from labutils.images import Video
 
 CAP = 100.0  # dB, the PSNR of two identical frames, which would be infinite
 GRADES = ((25, 100), (24, 90), (23, 80), (22, 70), (21, 60), (20, 50))  # at least so many dB: per cent of the points
-BASELINES = {  # predictors without a model, and what they are called everywhere
-    "copy_first": "copy of the first frame",
-    "mean_frame": "mean training frame",
-    "copy_previous": "copy of the previous true frame (unfair)",
-}
 
 
 # ---------------------------------------------------------------------------------------------------------- measures
@@ -93,37 +88,6 @@ def grade(average: float) -> int:
     if not math.isfinite(average):
         raise LabError(f"grade: the average PSNR is {average}; it must be a number")
     return next((percent for limit, percent in GRADES if average >= limit), 0)
-
-
-# --------------------------------------------------------------------------------------------------------- baselines
-
-
-def mean_training_frame(train: Video) -> np.ndarray:
-    """The mean of all training frames, uint8 (H, W, 3)."""
-    return np.rint(train.frames.mean(axis=0)).astype(np.uint8)
-
-
-def baselines(video: Video, mean_frame: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """PSNR in dB of frames 2..T for predictors that need no model, each float64 (T-1,); keys as in ``BASELINES``.
-
-    ``copy_first`` shows x_1 throughout; ``mean_frame`` the mean training frame (left out where it is None);
-    ``copy_previous`` the previous TRUE frame: no predictor has that, so it is a bound and not a rival.
-
-    Args:
-        mean_frame: (H, W, 3) on the scale 0..255, uint8 or float.
-
-    Raises:
-        LabError: not all true frames are known, or the mean frame is of another size.
-    """
-    need_truth(video)
-    truth = video.frames[1:]  # (T-1, H, W, 3)
-    result = {"copy_first": psnr(np.broadcast_to(video.frames[0], truth.shape), truth)}
-    if mean_frame is not None:
-        if mean_frame.shape != truth.shape[1:]:
-            raise LabError(f"the mean frame is {mean_frame.shape}, the frames of {video.name} are {truth.shape[1:]}")
-        mean_frame = np.rint(mean_frame).astype(np.uint8)
-        result["mean_frame"] = psnr(np.broadcast_to(mean_frame, truth.shape), truth)
-    return result | {"copy_previous": psnr(video.frames[:-1], truth)}
 
 
 def need_truth(video: Video) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from labutils.config import LabConfig
 from labutils.errors import LabError
-from labutils.modules import build, course, fast, kl_divergence
+from labutils.modules import build, course, fast, kl_divergence, reparameterize
 
 LABELS_AT_ONCE = 64  # frames whose labels are encoded together while generating: bounds the memory
 
@@ -29,6 +29,7 @@ class ConditionalVAE(nn.Module):
     Gaussian_Predictor: nn.Module
     Decoder_Fusion: nn.Module
     Generator: "fast.Generator | course.Generator"
+    Prior_Predictor: nn.Module  # only with a learned prior
 
     def __init__(self, cfg: LabConfig):
         super().__init__()
@@ -39,13 +40,54 @@ class ConditionalVAE(nn.Module):
 
     # ------------------------------------------------------------------------------------------------ one frame
 
-    def posterior(self, x: Tensor, label_feature: Tensor, eps: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """z ~ q(z | x_t, P_t), with mu and logvar, each (B, N, h, w), from the CURRENT frame x (B, 3, H, W)."""
-        return self.Gaussian_Predictor(self.frame_transformation(x), label_feature, eps)
+    def posterior(
+        self, x: Tensor, label_feature: Tensor, eps: Tensor | None = None, previous: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """z ~ q(z | x_t, P_t), with mu and logvar, each (B, N, h, w), from the CURRENT frame x (B, 3, H, W).
+
+        "innovation" needs ``previous`` (B, 3, H, W), the frame that the decoder is fed; ``LabError`` without it.
+        """
+        feature = self.frame_transformation(x)
+        if self.cfg.posterior == "frame":
+            return self._infer(feature, feature, label_feature, eps)
+        if previous is None:
+            raise LabError("posterior: this model's sees how x_t differs from the previous frame; give previous=")
+        return self._infer(self.frame_transformation(previous), feature, label_feature, eps)
+
+    def prior(self, previous: Tensor, label_feature: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Mean and log variance (B, N, h, w) of p(z | x_{t-1}, P_t); None for N(0, I)."""
+        return self._prior(self.frame_transformation(previous), label_feature) if self.cfg.prior == "learned" else None
+
+    def draw(self, previous: Tensor, label_feature: Tensor, eps: Tensor) -> Tensor:
+        """z of the prior p(z | x_{t-1}, P_t) for standard normal noise eps (B, N, h, w); eps = 0 gives its mean."""
+        prior = self.prior(previous, label_feature)
+        return eps if prior is None else reparameterize(*prior, eps)
 
     def step(self, previous: Tensor, label_feature: Tensor, z: Tensor) -> Tensor:
         """Predict x_t (B, 3, H, W) from the PREVIOUS frame (B, 3, H, W), the feature of P_t, and z (B, N, h, w)."""
-        return self.Generator(self.Decoder_Fusion(self.frame_transformation(previous), label_feature, z))
+        return self._decode(self.frame_transformation(previous), label_feature, z)
+
+    # The same for features: of the previous and the current frame (B, F, h', w'), of the pose (B, L, h', w').
+
+    def _infer(self, fed: Tensor, current: Tensor, label: Tensor, eps: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """z, mu, logvar; what is new in a frame is how it differs from the one that the decoder is fed."""
+        seen = current - fed if self.cfg.posterior == "innovation" else current
+        return self.Gaussian_Predictor(seen, label, eps)
+
+    def _prior(self, previous: Tensor, label: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Mean and log variance of p(z | x_{t-1}, P_t); None for N(0, I).
+
+        Denton & Fergus, "Stochastic Video Generation with a Learned Prior" (ICML 2018), without their recurrence.
+        """
+        return self.Prior_Predictor(previous, label)[1:] if self.cfg.prior == "learned" else None
+
+    def _decode(self, previous: Tensor, label: Tensor, z: Tensor) -> Tensor:
+        return self.Generator(self.Decoder_Fusion(previous, label, z))
+
+    def _predict(self, previous: Tensor, current: Tensor, label: Tensor, eps: Tensor | None) -> tuple[Tensor, Tensor]:
+        """A training step's prediction (B, 3, H, W) with z from the posterior, and its KL (B,) in nats."""
+        z, mu, logvar = self._infer(previous, current, label, eps)
+        return self._decode(previous, label, z), kl_divergence(mu, logvar, self._prior(previous, label))
 
     # ------------------------------------------------------------------------------------------------- a rollout
 
@@ -81,23 +123,23 @@ class ConditionalVAE(nn.Module):
 
         frame_feature = self.frame_transformation(flat(frames))  # (T*B, F, h, w)
         label_feature = self.label_transformation(flat(labels[:, 1:]))  # ((T-1)*B, L, h, w)
-        noise = None if eps is None else flat(eps)
-        z, mu, logvar = self.Gaussian_Predictor(frame_feature[B:], label_feature, noise)  # each ((T-1)*B, N, h, w)
-        kl = clips(kl_divergence(mu, logvar))  # (B, T-1)
+        noise = torch.randn(B, T - 1, *self.latent_shape, device=frames.device) if eps is None else eps
+        previous, current, noise = frame_feature[:-B], frame_feature[B:], flat(noise)
 
         if T == 2 or bool(teacher[:, 1:].all()):  # x_1 is given: the first coin has no say
-            return clips(self.Generator(self.Decoder_Fusion(frame_feature[:-B], label_feature, z))), kl
+            predictions, kl = self._predict(previous, current, label_feature, noise)
+            return clips(predictions), clips(kl)
 
-        predictions: list[Tensor] = []
+        steps: list[tuple[Tensor, Tensor]] = []
         forced = teacher.to(frames.device, non_blocking=True)[..., None, None, None]  # (B, T-1, 1, 1, 1)
         for t in range(T - 1):  # predicts frames[:, t + 1]
             now = slice(t * B, (t + 1) * B)
-            previous = frame_feature[now]
+            fed = previous[now]
             if t > 0:
-                generated = predictions[-1] if feedback_grad else predictions[-1].detach()
-                previous = torch.where(forced[:, t], previous, self.frame_transformation(generated))
-            predictions.append(self.Generator(self.Decoder_Fusion(previous, label_feature[now], z[now])))
-        return torch.stack(predictions, dim=1), kl
+                generated = steps[-1][0] if feedback_grad else steps[-1][0].detach()
+                fed = torch.where(forced[:, t], fed, self.frame_transformation(generated))
+            steps.append(self._predict(fed, current[now], label_feature[now], noise[now]))
+        return torch.stack([x for x, _ in steps], dim=1), torch.stack([kl for _, kl in steps], dim=1)
 
     forward = rollout  # what a training step calls
 
@@ -109,15 +151,17 @@ class ConditionalVAE(nn.Module):
         z: Tensor | None = None,
         generator: torch.Generator | None = None,
         progress: Callable[[int], Any] | None = None,
+        eps: Tensor | None = None,
     ) -> Tensor:
         """Predict a video from its first frame and its poses; nothing else of the video is seen.
 
         Args:
             x1: (B, 3, H, W) in [0, 1], the given first frame.
             labels: (B, T, 3, H, W), one pose for each frame; the first one is not used.
-            z: (B, T-1, N, h, w), or None to draw every z_t from the prior N(0, I).
+            z: (B, T-1, N, h, w), or None to draw every z_t from the prior.
             generator: source of the prior's draws.
             progress: called with 1 after each predicted frame.
+            eps: the draws' standard normal noise, (B, T-1, N, h, w), in place of ``generator``.
 
         Returns:
             (B, T, 3, H, W) in [0, 1], x1 first.
@@ -133,8 +177,9 @@ class ConditionalVAE(nn.Module):
         if x1.shape[1:] != size:
             raise LabError(f"generate: frames are {tuple(x1.shape[1:])}, the model was built for {size}")
         expected = (B, T - 1, *self.latent_shape)
-        if z is not None and z.shape != expected:
-            raise LabError(f"generate: z is {tuple(z.shape)}; expected (B, T-1, N, h, w) = {expected}")
+        for name, given in (("z", z), ("eps", eps)):
+            if given is not None and given.shape != expected:
+                raise LabError(f"generate: {name} is {tuple(given.shape)}; expected (B, T-1, N, h, w) = {expected}")
 
         frames = torch.empty_like(labels)  # (B, T, 3, H, W)
         frames[:, 0] = x = x1.clamp(0, 1)
@@ -142,8 +187,14 @@ class ConditionalVAE(nn.Module):
             chunk = labels[:, start : start + LABELS_AT_ONCE]  # (B, k, 3, H, W)
             features = self.label_transformation(chunk.flatten(0, 1)).unflatten(0, (B, -1))
             for k in range(chunk.shape[1]):
-                z_t = self.sample_prior(B, generator) if z is None else z[:, start + k - 1]
-                x = self.step(x, features[:, k], z_t).clamp(0, 1)
+                t, previous = start + k - 1, self.frame_transformation(x)
+                if z is None:
+                    noise = self.sample_prior(B, generator) if eps is None else eps[:, t]
+                    prior = self._prior(previous, features[:, k])
+                    z_t = noise if prior is None else reparameterize(*prior, noise)
+                else:
+                    z_t = z[:, t]
+                x = self._decode(previous, features[:, k], z_t).clamp(0, 1)
                 frames[:, start + k] = x
                 if progress:
                     progress(1)

@@ -24,6 +24,7 @@ class Profile:
         return LabConfig(**{"DR": f"data/dance-{self.name}", **self.settings}).replace(**changes)
 
 
+LIGHTS = dict(posterior="innovation", sigma_x=1.4, N_dim=2)  # with these z learns the stage lights
 PROFILES = {
     "smoke": Profile("smoke", 128, 40, 2, 40, dict(steps=40, batch_size=1, val_vi_len=40, width=8)),
     "quick": Profile("quick", 2520, 630, 6, 630, dict(steps=1200)),

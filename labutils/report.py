@@ -1,15 +1,16 @@
 """What an evaluation found: the assignment's table, the grade, the baselines, and the file psnr.json."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from labutils.baselines import BASELINES, shortfall
 from labutils.images import atomic_file
-from labutils.metrics import BASELINES, grade
+from labutils.metrics import grade
 
 
 @dataclass
@@ -91,20 +92,6 @@ class Report:
         if self.average is not None and (short := shortfall(self.average, self.baselines)):
             lines.append(f"The model has learned too little: {short}. Train it for longer: --steps or --minutes")
         return lines
-
-
-def shortfall(average: float, rivals: Mapping[str, float]) -> str:
-    """What to say of a prediction that is worse than a baseline; empty where it is better than all of them.
-
-    Args:
-        average: mean PSNR of the prediction in dB.
-        rivals: name -> mean PSNR of a baseline in dB.  ``copy_previous``, which sees the truth, is no rival.
-    """
-    above = {name: value for name, value in rivals.items() if value > average and name != "copy_previous"}
-    if not above:
-        return ""
-    best = max(above, key=lambda name: above[name])
-    return f"{average:.2f} dB is less than the baseline {BASELINES[best]!r} reaches, {above[best]:.2f} dB"
 
 
 def _mean(curves: Sequence[np.ndarray | None]) -> float | None:

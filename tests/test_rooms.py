@@ -19,19 +19,20 @@ CORE = ("errors config images metrics dataset modules model checkpoint schedules
 # Single files beside the core, and what they import.
 BESIDE = {
     "profiles": {"errors", "config"},
-    "report": {"errors", "images", "metrics"},
-    "latents": set(),
+    "baselines": {"errors", "images", "metrics"},
+    "report": {"errors", "images", "metrics", "baselines"},
+    "analysis": {"errors", "images", "metrics", "modules", "model", "evaluation"},
     "flop": set(),
     "submission": {"errors", "images"},
 }
 LOW = {*CORE, *BESIDE}
 # What each room may import.  Nobody imports teach and bench: __main__ finds them by name, where they are there.
 MAY = {name: set(CORE[:k]) for k, name in enumerate(CORE)} | BESIDE
-MAY["evaluation"].add("report")
+MAY["evaluation"] |= {"baselines", "report"}
 MAY |= {
     "__init__": {"errors", "config"},
-    "show": {"errors", "config", "images", "metrics", "schedules"},
-    "dance": {"errors", "images", "metrics", "dataset"},
+    "show": {"errors", "config", "images", "metrics", "schedules", "baselines"},
+    "dance": {"errors", "images", "metrics", "dataset", "baselines"},
     "checks": LOW,
     "widgets": LOW | {"show", "dance"},
     "lab": LOW | {"show", "dance"},

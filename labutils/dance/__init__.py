@@ -18,25 +18,34 @@ from labutils.dance.camera import project
 from labutils.dance.dancer import CENTRE_Z, Dancer, choreography
 from labutils.dance.figure import JOINT_NAMES, LIMB_COLORS, LIMBS, solve
 from labutils.dance.light import read_light, room_light
+from labutils.dance.lights import CLEAN, GAINS, describe_lights, information, read_states, seen_lights, switching_lights
 from labutils.dance.pose import draw_pose, rest_pose
 from labutils.dance.stats import STATISTICS, print_stats, statistics
-from labutils.dance.writer import make_data
+from labutils.dance.writer import make_data, stage_lights
 
 __all__ = [
     "CENTRE_Z",
+    "CLEAN",
+    "GAINS",
     "JOINT_NAMES",
     "LIMBS",
     "LIMB_COLORS",
     "STATISTICS",
     "Dancer",
     "choreography",
+    "describe_lights",
     "draw_pose",
+    "information",
     "make_data",
     "print_stats",
     "project",
     "read_light",
+    "read_states",
     "rest_pose",
     "room_light",
+    "seen_lights",
     "solve",
+    "stage_lights",
     "statistics",
+    "switching_lights",
 ]

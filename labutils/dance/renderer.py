@@ -68,13 +68,18 @@ def empty_room(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 
 def render(
-    points: np.ndarray, light: float, height: int, width: int, supersample: int = 3, noise: np.ndarray | float = 0.0
+    points: np.ndarray,
+    light: float | np.ndarray,
+    height: int,
+    width: int,
+    supersample: int = 3,
+    noise: np.ndarray | float = 0.0,
 ) -> np.ndarray:
     """One frame.
 
     Args:
         points: (len(POINTS), 3) of ``solve``, metres.
-        light: relative change of the room light; 0 is the usual.
+        light: relative change of the room light, of all colours or of each (3,); 0 is the usual.
         supersample: the figure is drawn this many times finer along each axis, then averaged.
         noise: (H, W, 3), added at last, grey levels.
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from labutils.baselines import BASELINES, Baselines
 from labutils.dance.writer import MARK, SEQUENCE_FRAMES
 from labutils.dataset import find_images, read_image
 from labutils.images import Video
-from labutils.metrics import BASELINES, baselines, mean_training_frame
 
 STATISTICS = {
     "frames": "frames looked at",
@@ -35,18 +35,20 @@ def _read_if_any(folder: Path, limit: int) -> np.ndarray | None:
 
 
 def _describe(
-    frames: np.ndarray | None, labels: np.ndarray | None, starts: list[int], mean: np.ndarray
+    frames: np.ndarray | None, labels: np.ndarray | None, starts: list[int], rivals: Baselines
 ) -> dict[str, float]:
-    """One row of ``statistics``: frames, labels (N, 32, 64, 3), first frames of sequences, mean training frame."""
+    """One row of ``statistics``: frames, labels (N, 32, 64, 3), first frames of sequences, the baselines."""
     result = dict.fromkeys(STATISTICS, math.nan)
     if labels is not None:
         ink: np.ndarray = np.any(labels < 225, axis=-1)  # (N, 32, 64)
         result |= {"frames": len(labels), "ink": 100 * ink.mean(), "blank": 100 * (~ink.any((1, 2))).mean()}
     if frames is not None:
         result["frames"] = len(frames)
-        pieces = [piece for piece in np.split(frames, starts[1:]) if len(piece) > 1]
-        scores = [baselines(Video("", piece, piece), mean) for piece in pieces]  # labels do not matter to them
-        for key in BASELINES if scores else ():
+        known = labels is not None and len(labels) == len(frames)
+        poses = labels if labels is not None and known else frames  # that stand for poses are no poses
+        pieces = zip(np.split(frames, starts[1:]), np.split(poses, starts[1:]))
+        scores = [rivals.scores(Video("", *piece)) for piece in pieces if len(piece[0]) > 1]
+        for key in (k for k in scores[0] if known or k != "nearest_pose") if scores else ():
             result[key] = np.concatenate([score[key] for score in scores]).mean()
         room = np.median(frames[:: max(1, len(frames) // 1000)], 0).astype(np.float32)
         away = frames - room  # (N, 32, 64, 3), from the room as it mostly is
@@ -77,19 +79,22 @@ def statistics(DR: str | Path, max_frames: int = 2520) -> dict[str, dict[str, fl
     """
     root = Path(DR)
     frames = _read(root / "train/train_img", max_frames)
-    mean = mean_training_frame(Video("train", frames, frames))
+    poses = _read_if_any(root / "train/train_label", max_frames)
+    known = poses is not None and len(poses) == len(frames)
+    train = Video("train", frames, poses if poses is not None and known else frames)
+    alone, rivals = Baselines(train, poses=False), Baselines(train, poses=known)  # a pose is nearest to itself
     try:
         starts = json.loads((root / MARK).read_text())["sequence_starts"]
     except (OSError, ValueError, KeyError, TypeError):
         starts = {split: list(range(0, max_frames, SEQUENCE_FRAMES)) for split in ("train", "val")}
-    table = {"train": _describe(frames, _read_if_any(root / "train/train_label", max_frames), starts["train"], mean)}
+    table = {"train": _describe(frames, poses, starts["train"], alone)}
     truth, labels = (_read_if_any(root / f"val/val_{kind}", max_frames) for kind in ("img", "label"))
     if truth is not None or labels is not None:
-        table["val"] = _describe(truth, labels, starts["val"], mean)
+        table["val"] = _describe(truth, labels, starts["val"], rivals)
     tests = [p.name for p in (root / "test/test_label").glob("*") if p.name.isdigit()]
     for name in sorted(tests, key=int):
         truth, labels = (_read_if_any(root / f"test/test_{kind}/{name}", max_frames) for kind in ("gt", "label"))
-        table[f"test {name}"] = _describe(truth, labels, [0], mean)
+        table[f"test {name}"] = _describe(truth, labels, [0], rivals)
     return table
 
 

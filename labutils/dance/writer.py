@@ -17,6 +17,7 @@ from tqdm import tqdm
 from labutils.dance.dancer import choreography
 from labutils.dance.figure import solve
 from labutils.dance.light import append_light, room_light
+from labutils.dance.lights import GAINS, append_states, switching_lights
 from labutils.dance.pose import draw_pose, estimate
 from labutils.dance.renderer import NOISE, render
 from labutils.errors import LabError
@@ -44,6 +45,8 @@ class Dance:
     width: int
     supersample: int
     seed: int
+    lights: int = 0  # states of the stage lights; 0: the room light drifts instead
+    switch: float = 0.05  # the chance in each frame that the stage lights switch
     version: int = VERSION
 
     def __post_init__(self) -> None:
@@ -52,6 +55,14 @@ class Dance:
         for name, low in least.items():
             if getattr(self, name) < low:
                 raise LabError(f"{name} is {getattr(self, name)}; it must be at least {low}")
+        if self.lights and not 2 <= self.lights <= len(GAINS):
+            raise LabError(f"lights is {self.lights}; it must be 0 (none) or a number of states from 2 to {len(GAINS)}")
+        if not 0 < self.switch < 1:
+            raise LabError(f"switch is {self.switch}; it must lie in (0, 1)")
+
+    def settings(self) -> dict[str, float]:
+        """What ``dance.json`` says of it; without stage lights nothing of them."""
+        return {name: value for name, value in asdict(self).items() if self.lights or name not in ("lights", "switch")}
 
     def sequences(self) -> "Iterator[Sequence]":
         """The sequences in the order in which they are rendered."""
@@ -90,9 +101,9 @@ class Sequence:
         """Where its frames lie, and its pose images."""
         return root / self.split / self.img, root / self.split / self.label
 
-    def light_file(self, root: Path) -> Path:
-        """Where its hidden factor is written."""
-        return root / self.split / (f"light_{self.number}.csv" if self.split == "test" else "light.csv")
+    def light_file(self, root: Path, kind: str = "light") -> Path:
+        """Where its hidden factor is written: ``light`` of the room, or the stage ``lights``."""
+        return root / self.split / (f"{kind}_{self.number}.csv" if self.split == "test" else f"{kind}.csv")
 
 
 @dataclass(frozen=True)
@@ -105,7 +116,7 @@ class _Job:
     first: int
     points: np.ndarray  # (n, len(POINTS), 3)
     joints: np.ndarray  # (n, 18, 2)
-    light: np.ndarray  # (n,)
+    light: np.ndarray  # (n,), or (n, 3) for each colour
 
     def render(self) -> int:
         """Write the images; returns how many frames there were."""
@@ -128,7 +139,12 @@ def _jobs(d: Dance, root: Path) -> Iterator[_Job]:
         joints, light = estimate(points, d.height, d.width, rng), room_light(sequence.frames, rng)
         for folder in sequence.folders(root):
             folder.mkdir(parents=True, exist_ok=True)
-        append_light(sequence.light_file(root), sequence.start, light)
+        if d.lights:
+            states = switching_lights(sequence.frames, rng, d.lights, d.switch)
+            append_states(sequence.light_file(root, "lights"), sequence.start, states)
+            light = GAINS[states] - 1
+        else:
+            append_light(sequence.light_file(root), sequence.start, light)
         for i in range(0, sequence.frames, BLOCK):
             cut = slice(i, i + BLOCK)
             yield _Job(d, root, sequence, i, points[cut], joints[cut], light[cut])
@@ -146,6 +162,8 @@ def make_data(
     seed: int = 0,
     workers: int = 0,
     progress: bool = True,
+    lights: int = 0,
+    switch: float = 0.05,
 ) -> Path:
     """Render a synthetic data set in the course's layout; data/README.md describes it.
 
@@ -161,6 +179,9 @@ def make_data(
         height, width: pixels.  supersample: fineness of the figure's edges.
         workers: processes; 0 means one for each core.
         progress: show a progress bar on stderr.
+        lights: states of the stage lights (see ``labutils.dance.lights``), whose true states go to ``lights.csv`` in
+            place of ``light.csv``; 0 for none.  Choreographies, poses and room are the same with and without.
+        switch: the chance that they switch in a frame.
 
     Returns:
         ``out`` as a Path.
@@ -169,7 +190,7 @@ def make_data(
         LabError: ``out`` cannot be used, an argument is out of range, or the disk is full.
     """
     out = Path(out)
-    dance = Dance(train, val, test_sequences, test_frames, height, width, supersample, seed)
+    dance = Dance(train, val, test_sequences, test_frames, height, width, supersample, seed, lights, switch)
     if _holds(out, dance):
         if progress:
             print(f"{out} already holds this dance: nothing to do")
@@ -194,6 +215,15 @@ def make_data(
     return out
 
 
+def stage_lights(root: str | Path) -> tuple[int, float]:
+    """How many states the stage lights of a data set have, and the chance that they switch; 0 states: it has none."""
+    try:
+        settings = json.loads((Path(root) / MARK).read_text())["settings"]
+        return int(settings["lights"]), float(settings["switch"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0, 0.0
+
+
 def _holds(out: Path, d: Dance) -> bool:
     """True if ``out`` already holds this very dance, False if it may be written.
 
@@ -213,7 +243,7 @@ def _holds(out: Path, d: Dance) -> bool:
     if names and (found is None or foreign):
         what = f"{', '.join(foreign[:3])}" if foreign else f"images without a readable {MARK}"
         raise LabError(f"{out} holds other data ({what}); choose another --out, or move that folder away")
-    return found == asdict(d) and d.is_complete(out)
+    return found == d.settings() and d.is_complete(out)
 
 
 def _write(d: Dance, root: Path, workers: int, progress: bool) -> None:
@@ -236,5 +266,5 @@ def _write(d: Dance, root: Path, workers: int, progress: bool) -> None:
             given.mkdir(parents=True)
             shutil.copyfile(sequence.folders(root)[0] / first, given / first)
     # "made_by" keeps its value, so that the same arguments give the same bytes.
-    mark = {"made_by": "labutils.stage", "settings": asdict(d), "sequence_starts": starts}
+    mark = {"made_by": "labutils.stage", "settings": d.settings(), "sequence_starts": starts}
     (root / MARK).write_text(json.dumps(mark, indent=1) + "\n")

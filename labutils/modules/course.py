@@ -141,4 +141,6 @@ def build(cfg: LabConfig) -> tuple[dict[str, nn.Module], tuple[int, int, int]]:
         "Decoder_Fusion": Decoder_Fusion(cfg.F_dim + cfg.L_dim + cfg.N_dim, cfg.D_out_dim),
         "Generator": Generator(cfg.D_out_dim, 3),
     }
+    if cfg.prior == "learned":
+        modules["Prior_Predictor"] = Gaussian_Predictor(cfg.F_dim + cfg.L_dim, cfg.N_dim)
     return modules, (cfg.N_dim, cfg.frame_H, cfg.frame_W)

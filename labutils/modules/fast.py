@@ -139,11 +139,13 @@ class Generator(nn.Module):
 def build(cfg: LabConfig) -> tuple[dict[str, nn.Module], tuple[int, int, int]]:
     """The five modules and the shape (N, h, w) of one latent."""
     c, N, H, W = cfg.width, cfg.N_dim, cfg.frame_H, cfg.frame_W
-    modules = {
+    modules: dict[str, nn.Module] = {
         "frame_transformation": RGB_Encoder(c),
         "label_transformation": Label_Encoder(c),
         "Gaussian_Predictor": Gaussian_Predictor(c, N),
         "Decoder_Fusion": Decoder_Fusion(c, N),
         "Generator": Generator(c, H, W),
     }
+    if cfg.prior == "learned":
+        modules["Prior_Predictor"] = Gaussian_Predictor(c, N)
     return modules, (N, 1, 1)

@@ -18,10 +18,14 @@ def reparameterize(mu: Tensor, logvar: Tensor, eps: Tensor | None = None) -> Ten
     return mu + torch.exp(0.5 * logvar) * eps
 
 
-def kl_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
-    """KL(N(mu, sigma^2) || N(0, I)) in nats, summed over the latent: (B, ...) -> (B,).
+def kl_divergence(mu: Tensor, logvar: Tensor, prior: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    """KL(N(mu, sigma^2) || p) in nats, summed over the latent: (B, ...) -> (B,).
+
+    p is N(0, I), or N(m, s^2) with ``prior`` = (m, log s^2), each of mu's shape.
 
     Kingma & Welling (ICLR 2014), appendix B: 1/2 sum(mu^2 + sigma^2 - 1 - log sigma^2).  expm1 gives sigma^2 - 1
     without the rounding error that a difference of two nearly equal numbers has.
     """
+    if prior is not None:  # measured in units of the prior: (mu - m) / s and sigma^2 / s^2
+        mu, logvar = (mu - prior[0]) * torch.exp(-0.5 * prior[1]), logvar - prior[1]
     return 0.5 * (mu.square() + torch.expm1(logvar) - logvar).flatten(1).sum(1)

@@ -14,16 +14,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from labutils.baselines import BASELINES
 from labutils.config import LabConfig
 from labutils.errors import LabError
 from labutils.images import atomic_file
-from labutils.metrics import BASELINES
 from labutils.schedules import KLAnnealing, TeacherForcing
 from labutils.show.video import GAP, Panels, strip, strip_frames
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLES = ("-", (0, (6, 1.5)), (0, (5, 1, 1, 1)), (0, (1, 1)), (0, (3, 1)), (0, (8, 2, 2, 2)), "-")
-HATCHES = ("", "///", "...", "xxx")
+HATCHES = ("", "///", "...", "xxx", "\\\\\\")
 SMOOTH_FROM = 150  # readings from which a running mean is drawn over the raw curve
 NOISY = ("loss", "mse", "kl")  # columns of a history that need one, and are drawn logarithmically
 COLUMN_COLORS = {"loss": 0, "mse": 1, "kl": 2, "beta": 3, "val_psnr": 4, "tfr": 2, "lr": 6}

@@ -22,10 +22,10 @@ import traitlets
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from labutils.analysis import correlation, held_out_fit, principal_directions
 from labutils.dance import read_light
 from labutils.errors import LabError
 from labutils.images import Video, to_float, to_uint8
-from labutils.latents import correlation, held_out_fit, principal_directions
 from labutils.model import ConditionalVAE, evaluating
 from labutils.modules import kl_divergence
 from labutils.show import LabFigure
@@ -113,6 +113,8 @@ class LatentExplorer(page.LabWidget):
             )
         if not 1 <= directions <= DIRECTIONS:
             raise LabError(f"LatentExplorer: directions is {directions}; 1 to {DIRECTIONS} fit on the screen")
+        if model.cfg.prior != "standard":
+            raise LabError("LatentExplorer shows draws of N(0, I); this model has a learned prior: train one without")
         self.model, self.video, self.light = model, video, _light(light, video)
         self._analyse(directions)
         self._zero = lru_cache(64)(lambda index: self._predict(index, np.zeros((1, self._size)))[0])  # (3, H, W)
@@ -179,13 +181,15 @@ class LatentExplorer(page.LabWidget):
         self.best_correlation = correlation(self.combination, self.light)
 
     def _posterior(self, batch: int = 64) -> tuple[np.ndarray, np.ndarray]:
-        """mu (T, N, h, w) of q(z | x_t, P_t) on the true frames, and its KL (T,) in nats."""
+        """mu (T, N, h, w) of the posterior on the true frames, and its KL (T,) in nats."""
+        previous = np.concatenate([self.video.frames[:1], self.video.frames[:-1]])  # the first one has none
         means, costs = [], []
         with evaluating(self.model) as device:
             for start in range(0, len(self.video.labels), batch):
                 cut = slice(start, start + batch)
-                x, P = (to_float(a[cut]).to(device) for a in (self.video.frames, self.video.labels))  # (B, 3, H, W)
-                _, mu, logvar = self.model.posterior(x, self.model.label_transformation(P))
+                pixels = self.video.frames[cut], self.video.labels[cut], previous[cut]
+                x, P, last = (to_float(a).to(device) for a in pixels)  # (B, 3, H, W) each
+                _, mu, logvar = self.model.posterior(x, self.model.label_transformation(P), previous=last)
                 means.append(mu.float().cpu())
                 costs.append(kl_divergence(mu, logvar).float().cpu())
         mean = torch.cat(means)

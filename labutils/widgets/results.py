@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from labutils import show
+from labutils.baselines import BASELINES
 from labutils.config import LabConfig
 from labutils.images import Video
-from labutils.metrics import BASELINES
 from labutils.report import Report
 from labutils.widgets.page import write_page
 from labutils.widgets.scrubber import Clip, FrameScrubber

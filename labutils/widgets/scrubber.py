@@ -23,8 +23,9 @@ import numpy as np
 import traitlets
 from matplotlib.figure import Figure
 
+from labutils.baselines import BASELINES
 from labutils.errors import LabError
-from labutils.metrics import BASELINES, psnr
+from labutils.metrics import psnr
 from labutils.show import LabFigure
 from labutils.widgets import page
 

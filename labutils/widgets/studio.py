@@ -273,11 +273,13 @@ class PoseStudio(page.LabWidget):
         """
         label = draw_pose(self.pose if pose is None else pose, self.height, self.width)
         self._steps += 1
-        z = self._noise(1, latent or self.latent, self.seed + self._steps)
+        eps = self._noise(1, latent or self.latent, self.seed + self._steps)
         last = to_float(self.first) if (feed or self.feed) == "first" else self._last
         with evaluating(self.model) as device:
             feature = self.model.label_transformation(to_float(label)[None].to(device))
-            frame = self.model.step(last[None].to(device), feature, z.to(device))[0].clamp(0, 1)  # (3, H, W)
+            previous = last[None].to(device)
+            z = self.model.draw(previous, feature, eps.to(device))
+            frame = self.model.step(previous, feature, z)[0].clamp(0, 1)  # (3, H, W)
         self._last: Tensor = frame.cpu()
         return to_uint8(self._last)
 
@@ -287,7 +289,7 @@ class PoseStudio(page.LabWidget):
         self._steps = 0
 
     def _noise(self, count: int, latent: str, seed: int) -> Tensor:
-        """z for so many frames, (T, N, h, w)."""
+        """The noise of z for so many frames, (T, N, h, w)."""
         shape = (count, *self.model.latent_shape)
         return (
             torch.zeros(shape)
@@ -311,16 +313,18 @@ class PoseStudio(page.LabWidget):
             raise LabError(f"there is no dance yet: {what}, or set studio.poses")
         labels = np.stack([draw_pose(pose, self.height, self.width) for pose in poses])  # (T, H, W, 3)
         P, x1 = to_float(labels), to_float(self.first)
-        z = self._noise(len(P), self.latent, self.seed)  # the same draws every time
+        eps = self._noise(len(P), self.latent, self.seed)  # the same draws every time
         with evaluating(self.model) as device:
             if self.feed == "previous":
                 video = torch.cat([P[:1], P])[None]  # the model's frame 1 is the given one; its label is not used
-                frames = self.model.generate(x1[None].to(device), video.to(device), z=z[None].to(device))[0, 1:]
+                frames = self.model.generate(x1[None].to(device), video.to(device), eps=eps[None].to(device))[0, 1:]
             else:
                 parts = []
-                for label, noise in zip(P.to(device).split(32), z.to(device).split(32)):  # (B, 3, H, W), (B, N, h, w)
+                for label, noise in zip(P.to(device).split(32), eps.to(device).split(32)):  # (B, 3, H, W), (B, N, h, w)
                     last = x1.to(device).expand(len(label), -1, -1, -1)
-                    parts.append(self.model.step(last, self.model.label_transformation(label), noise).clamp(0, 1))
+                    feature = self.model.label_transformation(label)
+                    z = self.model.draw(last, feature, noise)
+                    parts.append(self.model.step(last, feature, z).clamp(0, 1))
                 frames = torch.cat(parts)
         return to_uint8(frames), labels
 

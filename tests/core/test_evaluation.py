@@ -9,9 +9,11 @@ from tiny import H, W, config, noise, slow_loop
 from tiny import model as make
 from torch import nn
 
-from labutils.evaluation import best_of_n, evaluate, one_step, predict, prior_noise
+from labutils.analysis import best_of_n, one_step
+from labutils.baselines import Baselines
+from labutils.evaluation import evaluate, predict, prior_noise
 from labutils.images import Video, to_float
-from labutils.metrics import baselines, psnr, ssim
+from labutils.metrics import psnr, ssim
 
 
 class FakeModel(nn.Module):
@@ -31,12 +33,15 @@ class FakeModel(nn.Module):
     def step(self, previous, label_feature, z):
         return 0.6 * previous + 0.3 * label_feature + self.gain * nn.functional.interpolate(z[:, :1], (H, W))
 
-    def generate(self, x1, labels, z=None, generator=None, progress=None):
+    def draw(self, previous, label_feature, eps):
+        return eps
+
+    def generate(self, x1, labels, eps, progress):
         self.batches.append(len(x1))
         self.modes.append(self.training)
         frames = [x1]
         for t in range(1, labels.shape[1]):
-            frames.append(self.step(frames[-1], labels[:, t], z[:, t - 1]).clamp(0, 1))
+            frames.append(self.step(frames[-1], labels[:, t], eps[:, t - 1]).clamp(0, 1))
             progress(1)
         return torch.stack(frames, dim=1)
 
@@ -142,9 +147,9 @@ def test_scores_need_the_truth(function):
 
 
 def test_evaluate_scores_frames_2_to_T_beside_the_baselines():
-    model, mean_frame = FakeModel(), np.full((H, W, 3), 128, np.uint8)
+    model, train = FakeModel(), video("train", 20, 9)
     videos = [video("0", 6, 1), video("1", 8, 2), video("2", truth=False)]
-    report = evaluate(model, videos, mean_frame, seed=4)
+    report = evaluate(model, videos, train, seed=4)
     for one, sequence, prediction in zip(videos, report.sequences, predict(model, videos, seed=4), strict=True):
         assert sequence.name == one.name
         np.testing.assert_array_equal(sequence.prediction, prediction)
@@ -154,8 +159,8 @@ def test_evaluate_scores_frames_2_to_T_beside_the_baselines():
         expected = [peak_signal_noise_ratio(f, p) for f, p in zip(one.frames[1:], prediction[1:], strict=True)]
         np.testing.assert_allclose(sequence.psnr, expected)
         np.testing.assert_allclose(sequence.ssim, ssim(prediction[1:], one.frames[1:]))
-        np.testing.assert_equal(sequence.baselines, baselines(one, mean_frame))
+        np.testing.assert_equal(sequence.baselines, Baselines(train).scores(one))
     # the mean of the sequences' means, not of all frames: the lengths differ
     assert report.average == pytest.approx(np.mean([s.psnr.mean() for s in report.sequences[:2]]))
-    means = [baselines(v)["copy_first"].mean() for v in videos[:2]]
+    means = [Baselines().scores(v)["copy_first"].mean() for v in videos[:2]]
     assert report.baselines["copy_first"] == pytest.approx(np.mean(means))

@@ -1,14 +1,13 @@
-"""Measures of frames against scikit-image and values by hand; what predictors without a model reach."""
+"""Measures of frames against scikit-image and values by hand."""
 
 import numpy as np
 import pytest
 import torch
 from refusals import refuses
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
-from tiny import grey
 
-from labutils.images import Video, to_float
-from labutils.metrics import BASELINES, baselines, grade, mean_training_frame, psnr, ssim
+from labutils.images import to_float
+from labutils.metrics import grade, psnr, ssim
 
 H, W = 32, 64
 
@@ -63,20 +62,3 @@ def test_grades_begin_at_whole_decibels_and_are_not_rounded_up():
         assert (grade(limit), grade(limit - 1e-5)) == (percent, below)
     assert grade(99) == 100
     refuses("nan", grade, float("nan"))
-
-
-def db(difference: float) -> float:
-    return 20 * np.log10(255 / difference)
-
-
-def test_baselines_by_hand():
-    known = Video("1", grey(100, 110, 130), grey(0, 0, 0))
-    found = baselines(known, mean_frame=np.full((H, W, 3), 104.6))  # is shown as 105
-    expected = {"copy_first": [db(10), db(30)], "mean_frame": [db(5), db(25)], "copy_previous": [db(10), db(20)]}
-    assert list(found) == list(BASELINES) == list(expected)
-    for name, values in expected.items():
-        np.testing.assert_allclose(found[name], values)
-    assert list(baselines(known)) == ["copy_first", "copy_previous"]
-    assert (mean_training_frame(Video("train", grey(100, 101, 103), grey(0, 0, 0))) == 101).all()
-    refuses("mean frame is", baselines, known, mean_frame=np.zeros((W, H, 3)))
-    refuses("1 of 3 true frames", baselines, Video("1", known.frames[:1], known.labels))

@@ -5,8 +5,8 @@ import json
 import numpy as np
 from refusals import refuses
 
-from labutils.metrics import BASELINES
-from labutils.report import Report, SequenceReport, shortfall
+from labutils.baselines import BASELINES, shortfall
+from labutils.report import Report, SequenceReport
 
 
 def made(*means: float | None) -> Report:

@@ -8,10 +8,10 @@ import pytest
 from refusals import refuses
 from tiny import grey, write_pngs
 
+from labutils.baselines import BASELINES
 from labutils.config import LabConfig
 from labutils.dance import STATISTICS, print_stats, statistics
 from labutils.dataset import load_images
-from labutils.metrics import BASELINES
 
 
 def db(mse: float) -> float:
@@ -39,13 +39,28 @@ def test_statistics_by_hand(tmp_path):
     mse = [dark * (f - 110) ** 2 + bright * (g - 135) ** 2 for f, g in ((110, 110), (110, 110), (120, 220))]
     expected = {
         "frames": 4, "copy_first": copy_first, "mean_frame": sum(map(db, mse)) / 3, "copy_previous": copy_previous,
+        "nearest_pose": math.nan,  # a training pose is nearest to itself
         "person": 100 * bright / 4, "ink": 100 / 64 / 2, "blank": 50,
         "luminance": (100 + 110 + 110 + 120 * dark + 220 * bright) / 4,
         "std": 100 * math.sqrt(dark * bright) / 4, "wander": np.std([100, 110, 110, 120]),
     }  # fmt: skip
-    assert table["train"] == pytest.approx(expected, rel=1e-5)
+    assert table["train"] == pytest.approx(expected, rel=1e-5, nan_ok=True)
     known = {"frames": 2, "ink": pytest.approx(100 / 64), "blank": 0}  # labels without their frames
     assert {key: value for key, value in table["test 0"].items() if not math.isnan(value)} == known
+
+
+def test_the_nearest_pose_is_looked_up_where_poses_are_known(tmp_path):
+    write_pngs(tmp_path / "train/train_img", grey(10, 60, 130))
+    for folder in ("train/train_label", "test/test_label/0"):
+        write_pngs(tmp_path / folder, grey(0, 100, 200))
+    for folder in ("val/val_img", "test/test_gt/0"):
+        write_pngs(tmp_path / folder, grey(15, 70, 120))
+    table = statistics(tmp_path)
+    assert table["test 0"]["nearest_pose"] == pytest.approx(db(10**2))
+    assert math.isnan(table["val"]["nearest_pose"]) and table["val"]["mean_frame"] > 0
+    for image in (tmp_path / "train/train_label").iterdir():
+        image.unlink()
+    assert math.isnan(statistics(tmp_path)["test 0"]["nearest_pose"])
 
 
 def test_each_sequence_starts_anew(tmp_path):
@@ -82,5 +97,5 @@ def test_print_stats(dance, tmp_path, capsys):
     rows = {tuple(line.split("  ")[:2]) for line in lines}
     assert rows > {(str(dance), split) for split in ("train", "val", "test 0", "test 1")} | {(str(tmp_path), "train")}
     cells = next(line for line in lines if line.startswith(str(tmp_path))).split()[2:]
-    assert cells == ["2", "0.00", f"{db(127**2):.2f}", "0.00", "100.00", "-", "-", "127.50", "0.00", "-"]
+    assert cells == ["2", "0.00", f"{db(127**2):.2f}", "-", "0.00", "100.00", "-", "-", "127.50", "0.00", "-"]
     assert [line.split(":")[0].strip() for line in lines[-len(STATISTICS) :]] == list(STATISTICS)

@@ -22,10 +22,11 @@ from PIL import Image
 
 from labutils import commands, evaluation, load_model
 from labutils.__main__ import COMMANDS, main, parse
+from labutils.baselines import BASELINES
 from labutils.checkpoint import COLUMNS, read_history
 from labutils.config import LabConfig
+from labutils.dance import read_states
 from labutils.errors import LabError
-from labutils.metrics import BASELINES
 from labutils.model import ConditionalVAE
 from labutils.profiles import PROFILES, Profile
 
@@ -122,6 +123,8 @@ def test_make_data_takes_sizes_from_profile_and_flags(monkeypatch, tmp_path, cap
     monkeypatch.setattr("labutils.dance.make_data", lambda out, **options: seen.update(options) or out)
     assert main(["make-data", "--out", "x", "--profile", "full", "--val", "9", "--num_workers", "3"]) == 0
     assert (seen["train"], seen["val"], seen["workers"], seen["progress"]) == (23410, 9, 3, True)
+    for flags, lights in (("", (0, 0.05)), ("--lights", (3, 0.05)), ("--lights 4 --switch 0.2", (4, 0.2))):
+        assert main(["make-data", "--out", "x", *flags.split()]) == 0 and (seen["lights"], seen["switch"]) == lights
     assert main(["make-data", "--out", "x", "--quiet"]) == 0
     assert (seen["train"], seen["val"], seen["progress"]) == (PROFILES["quick"].train_frames, 630, False)
 
@@ -157,7 +160,27 @@ def test_validate_writes_report_figure_and_gif(copied, capsys, seeds):
     for value in [report["average"], *report["baselines"].values()]:
         assert f"{value:.2f} dB" in out
     assert "SSIM" in out and "The model has learned too little" in out and str(copied / "val") in out
+    latent = json.loads((copied / "val/latent.json").read_text())
+    assert (latent["frames"], latent["draws"], latent["units"]) == (19, 8, 12) and "lights" not in latent
+    assert f"z carries {latent['kl']:.3f} nats a frame; {latent['active_units']} of its 12 numbers are active" in out
+    assert f"best of 8: {latent['best_of']:.2f} dB (19 frames)" in out and "switches" not in out
     assert pictures(copied / "val/prediction.gif")[0] == 20 and pictures(copied / "val/psnr.png")[1] > 300
+
+
+def test_validate_under_stage_lights_tells_how_they_behave(copied, tmp_path, capsys):
+    """Beside what is true of the data: here two states, which switch often."""
+    sizes = "--train 20 --val 12 --test_sequences 1 --test_frames 6 --supersample 1"
+    lit, argv = str(tmp_path / "lit"), f"make-data --out {tmp_path}/lit {sizes} --lights 2 --switch 0.25 --quiet"
+    assert main(argv.split()) == 0
+    assert main(["validate", "--DR", lit, "--save_root", str(copied), "--quiet"]) == 0
+    lights = json.loads((copied / "val/latent.json").read_text())["lights"]
+    assert (lights["states"], lights["switch"], len(lights["shares"])) == (2, 0.25, 2)
+    assert sum(lights["shares"]) == pytest.approx(1) and lights["variation"] == pytest.approx(
+        abs(lights["shares"][0] - 0.5)
+    )
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("The light switches in"))
+    assert line.startswith(f"The light switches in {lights['rate']:.1%} of the frames (data: 25.0%)")
+    assert line.endswith("z would carry 0.56 nats a frame at best")  # H(1/4) = ln 4 - 3/4 ln 3
 
 
 def test_test_prints_the_table_and_writes_everything(copied, dance, capsys, seeds):
@@ -180,7 +203,7 @@ def test_data_without_truth_or_without_training_frames_are_predicted(copied, par
     shutil.rmtree(part / "test/test_gt/1")
     argv = ["test", "--DR", str(part), "--save_root", str(copied), "--quiet"]
     assert main(argv) == 0
-    assert json.loads((copied / "test/psnr.json").read_text())["baselines"].keys() == BASELINES.keys() - {"mean_frame"}
+    assert json.loads((copied / "test/psnr.json").read_text())["baselines"].keys() == {"copy_first", "copy_previous"}
     panel = 3 * 64 + 4  # prediction, ground truth, pose; prediction, pose
     assert [pictures(copied / f"test/seq{k}.gif")[1] for k in range(2)] == [3 * panel - 4, 2 * panel - 4]
     shutil.rmtree(part / "test/test_gt")
@@ -288,18 +311,35 @@ def test_a_stopped_training_leaves_a_checkpoint_to_go_on_from(signum, dance, tmp
 # --------------------------------------------------------------------------------------------------------------- run
 
 
-def test_run_goes_all_the_way_twice(tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def smaller(tmp_path, monkeypatch):
+    """A profile of seconds, in an empty folder."""
     monkeypatch.chdir(tmp_path)
     small = Profile("smoke", 40, 12, 1, 12, dict(steps=4, num_epoch=2, batch_size=1, val_vi_len=12, width=8))
     monkeypatch.setitem(PROFILES, "smoke", small)
+
+
+def test_run_under_stage_lights(smaller, capsys):
+    assert main("run --lights --profile smoke --device cpu --quiet --N_dim 3".split()) == 0
+    out, latent = capsys.readouterr().out, json.loads(Path("outputs/val/latent.json").read_text())
+    assert read_states("data/lights-smoke/val/lights.csv").shape == (12,) and not Path("data/dance-smoke").exists()
+    cfg = load_model("outputs/best.ckpt").cfg
+    assert (cfg.posterior, cfg.sigma_x, cfg.N_dim, cfg.width) == ("innovation", 1.4, 3, 8)  # a flag has the last word
+    assert (latent["units"], latent["lights"]["states"], latent["lights"]["switch"]) == (3, 3, 0.05)
+    assert (
+        "The light switches in" in out and "0.23 nats a frame at best" in out and Path("outputs/index.html").is_file()
+    )
+
+
+def test_run_goes_all_the_way_twice(smaller, capsys):
     argv = ["run", "--device", "cpu", "--quiet"]  # the profile is LAB_PROFILE's: smoke
     assert main(argv) == 0
     out = capsys.readouterr().out
     for number, name in enumerate(["data", "training", "validation", "test"], 1):
         assert re.search(rf"Step {number}/4: {name}\n(.*\n)+Step {number}/4: {name} took \d+ s", out)
     assert "PSNR for testing sequence1: " in out and "AVG: " in out and "Grade: " in out
-    names = "history.csv last.ckpt best.ckpt val/psnr.json val/psnr.png val/prediction.gif test/seq0.gif index.html"
-    assert all(Path("outputs", name).is_file() for name in names.split())
+    names = "history.csv last.ckpt best.ckpt val/psnr.json val/latent.json val/psnr.png val/prediction.gif"
+    assert all(Path("outputs", name).is_file() for name in [*names.split(), "test/seq0.gif", "index.html"])
     made = Path("data/dance-smoke/train/train_img/frame000000.png").stat().st_mtime_ns
     assert main([*argv, "--steps", "2"]) == 0
     assert Path("data/dance-smoke/train/train_img/frame000000.png").stat().st_mtime_ns == made
@@ -325,7 +365,10 @@ def test_run_goes_all_the_way_twice(tmp_path, monkeypatch, capsys):
         ("run --profile smoke --ckpt_path a.ckpt", "takes no --ckpt_path"),
         ("run --profile smoke --DR {tmp}/mistyped", "mistyped"),
         ("make-data --out {broken}", "broken.ckpt is a file"),
+        ("run --profile smoke --lights --DR {dance}", "use it without --DR"),
         ("make-data --out {tmp}/d --train 0", "train is 0"),
+        ("make-data --out {tmp}/d --lights 9", "lights is 9"),
+        ("make-data --out {tmp}/d --lights --switch 1", "switch is 1.0"),
         ("stats --DR {tmp}/nowhere", "nowhere"),
     ],
 )

@@ -14,7 +14,8 @@ from refusals import refuses
 from tiny import on
 
 from labutils import lab
-from labutils.profiles import PROFILES, Profile
+from labutils.dance import stage_lights
+from labutils.profiles import LIGHTS, PROFILES, Profile
 
 TINY = dict(steps=4, num_epoch=4, width=8, batch_size=1, val_vi_len=10)
 
@@ -88,6 +89,15 @@ def test_the_dance_is_made_once_and_tells_its_light(home, capsys, monkeypatch):
     assert capsys.readouterr().out == ""
 
 
+def test_the_dance_under_stage_lights_is_there_whatever_the_data(data, monkeypatch):
+    monkeypatch.setitem(PROFILES, "smoke", Profile("smoke", 40, 12, 1, 12, PROFILES["smoke"].settings))
+    found = lab.lights(N_dim=5, lr=0.5)
+    assert found == {**LIGHTS, "DR": str(data / "data/lights-smoke"), "N_dim": 5, "lr": 0.5}
+    assert stage_lights(found["DR"]) == (3, 0.05) and lab.data_root(lights=True) == Path(found["DR"])
+    assert len(lab.videos(**found)[0].frames) == 40 and len(lab.videos()[0].frames) == 96
+    assert lab.trained("lights", **{**found, **TINY}).model.cfg.posterior == "innovation"
+
+
 def test_two_notebooks_make_the_dance_once(home):
     """Two processes at the same time, as two notebooks in two tabs."""
     code = (
@@ -121,7 +131,7 @@ def test_a_model_is_trained_once_for_its_settings(data, capsys):
 
 
 def test_a_model_that_beats_the_baselines_is_not_blamed(data, capsys, monkeypatch):
-    monkeypatch.setattr("labutils.metrics.baselines", lambda *args: {"copy_first": np.array([1.0])})
+    monkeypatch.setattr("labutils.baselines.Baselines.scores", lambda *args: {"copy_first": np.array([1.0])})
     lab.trained("base", **TINY)
     assert len(capsys.readouterr().out.splitlines()) == 1
 

@@ -7,8 +7,8 @@ import pytest
 from refusals import refuses
 
 from labutils import show
+from labutils.baselines import BASELINES
 from labutils.config import LabConfig
-from labutils.metrics import BASELINES
 from labutils.schedules import KLAnnealing, TeacherForcing
 
 
@@ -103,11 +103,15 @@ def test_psnr_bars_are_the_means_of_the_known_sequences():
     def sequence(level):
         if level is None:
             return SimpleNamespace(psnr=None, baselines={})
-        return SimpleNamespace(psnr=np.array([level, level + 2]), baselines={"copy_first": np.array([level - 10.0])})
+        rivals = {name: np.array([level - 10.0 * k]) for k, name in enumerate(BASELINES, 1)}
+        return SimpleNamespace(psnr=np.array([level, level + 2]), baselines=rivals)
 
     report = SimpleNamespace(sequences=[sequence(29), sequence(None), sequence(27)], average=29.0, grade=100)
     ax = show.psnr_bars(report).axes[0]
-    assert [[bar.get_height() for bar in group] for group in ax.containers] == [[30, 28], [19, 17]]
+    assert [[bar.get_height() for bar in group] for group in ax.containers] == [
+        [30, 28],
+        *([29 - k, 27 - k] for k in (10, 20, 30, 40)),
+    ]
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["sequence 1", "sequence 3"]
     refuses("true frames", show.psnr_bars, SimpleNamespace(sequences=[sequence(None)], average=None, grade=None))
 

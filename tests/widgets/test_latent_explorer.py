@@ -11,12 +11,12 @@ import torch
 from messages import ask
 from refusals import refuses
 
+from labutils.analysis import correlation
 from labutils.checkpoint import load_model
 from labutils.config import LabConfig
 from labutils.dance import read_light
 from labutils.errors import LabError
 from labutils.images import Video, to_float
-from labutils.latents import correlation
 from labutils.model import ConditionalVAE
 from labutils.modules import kl_divergence
 from labutils.widgets import LatentExplorer, page
@@ -53,6 +53,18 @@ def test_mu_and_kl_are_those_of_the_posterior_on_true_frames(explorer, model, vi
             _, mu, logvar = model.posterior(x, model.label_transformation(P))
             np.testing.assert_allclose(explorer.mu[t], mu[0].numpy(), atol=1e-5)
             assert explorer.kl[t] == pytest.approx(kl_divergence(mu, logvar).item(), abs=1e-3)
+
+
+def test_a_posterior_of_what_is_new_is_given_the_true_previous_frame(video):
+    model = ConditionalVAE(LabConfig(width=8, N_dim=2, posterior="innovation")).eval()
+    explorer = LatentExplorer(model, video, index=4)
+    with torch.no_grad():
+        for t, before in ((0, 0), (11, 10)):  # the first one has none: nothing is new
+            last, x, P = (to_float(a)[None] for a in (video.frames[before], video.frames[t], video.labels[t]))
+            _, mu, logvar = model.posterior(x, model.label_transformation(P), previous=last)
+            np.testing.assert_allclose(explorer.mu[t], mu[0].numpy(), atol=1e-5)
+            assert explorer.kl[t] == pytest.approx(kl_divergence(mu, logvar).item(), abs=1e-3)
+    refuses("has a learned prior", LatentExplorer, ConditionalVAE(LabConfig(width=8, prior="learned")), video)
 
 
 def test_scores_and_correlation(explorer, dance):

@@ -17,7 +17,7 @@ from labutils.checkpoint import load_model
 from labutils.config import LabConfig
 from labutils.dance import JOINT_NAMES, LIMBS, draw_pose, rest_pose
 from labutils.errors import LabError
-from labutils.images import to_uint8
+from labutils.images import to_float, to_uint8
 from labutils.model import ConditionalVAE
 from labutils.widgets import PoseStudio, page
 from labutils.widgets import studio as module
@@ -99,6 +99,26 @@ def test_the_dance_is_predicted_pose_by_pose(studio, model, video, feed, latent)
     assert np.abs(prediction.astype(int) - expected).max() <= 1
     np.testing.assert_array_equal(studio.predict(), prediction)
     assert (prediction[0] != prediction[-1]).any()
+
+
+@pytest.mark.parametrize("feed", ["previous", "first"])
+@pytest.mark.parametrize("latent", ["zero", "prior"])
+def test_z_comes_from_a_learned_prior(video, feed, latent):
+    model = ConditionalVAE(LabConfig(width=8, N_dim=2, prior="learned")).eval()
+    studio = PoseStudio(model, video, feed=feed, latent=latent)
+    studio.poses = walk(3)
+    eps = torch.randn(3, *model.latent_shape, generator=torch.Generator().manual_seed(0)) * (latent == "prior")
+    x = x1 = to_float(video.frames[0])[None]
+    with torch.no_grad():
+        for t, pose in enumerate(walk(3)):
+            last = x1 if feed == "first" else x
+            label = model.label_transformation(to_float(draw_pose(pose, 32, 64))[None])
+            mean, logvar = model.prior(last, label)
+            x = model.step(last, label, mean + (logvar / 2).exp() * eps[t]).clamp(0, 1)
+            assert np.abs(studio.predict()[t].astype(int) - to_uint8(x[0])).max() <= 1
+        studio.restart()
+        z = model.prior(x1, label)[0]
+        np.testing.assert_array_equal(studio.step(walk(3)[2], latent="zero"), to_uint8(model.step(x1, label, z)[0]))
 
 
 def test_recorded_poses_come_back_with_what_is_missing(studio):
