@@ -267,7 +267,7 @@ def trained(name: str = "base", callbacks: Sequence[Any] = (), fresh: bool = Fal
             unfinished.replace(folder)
     found = Trained(load_model(folder / "last.ckpt", device()), read_history(folder / "history.csv"), folder)
     train, val = videos(**changes)
-    rivals = {key: float(value.mean()) for key, value in Baselines(train).scores(val).items()}
+    rivals = {key: float(value.mean()) for key, value in Baselines(train, poses=False).scores(val).items()}
     if short := shortfall(found.val_psnr, rivals):
         print(f"The model {name} has learned too little: {short}.")
         print(f"Train it for longer: lab.trained({name!r}, steps={4 * len(found.history)}), or a larger LAB_PROFILE")
