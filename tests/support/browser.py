@@ -234,8 +234,14 @@ class Lab:
         page, errors = new_page(browser, viewport={"width": width, "height": height}, **context)
         page.goto(f"{self.url}/lab/tree/{notebook}?reset&token={self.token}")
         page.wait_for_selector(".jp-NotebookPanel .jp-CodeCell")
-        assert until(lambda: self.kernel(notebook) is not None), f"the kernel of {notebook} is not ready"
-        return Tab(self, page, errors, str(self.kernel(notebook)))
+        ready: list[str] = []  # asked again, a kernel that was idle a moment ago may be busy
+
+        def is_ready() -> bool:
+            ready.extend(filter(None, [self.kernel(notebook)]))
+            return bool(ready)
+
+        assert until(is_ready), f"the kernel of {notebook} is not ready"
+        return Tab(self, page, errors, ready[0])
 
 
 class Tab:
