@@ -22,7 +22,7 @@ class Batch:
 
     Attributes:
         frames, labels: (B, T, 3, H, W) in [0, 1]; frames 2..T are to be predicted.
-        teacher: bool (B, T-1), on the CPU; True where the previous TRUE frame is fed, False: the generated one.
+        teacher: bool (B, T-1), on the CPU; True: the previous frame of ``frames`` is fed, False: the generated one.
         eps: standard normal noise of z, (B, T-1, N, h, w).
         shift: (B, 2), whole pixels (down, right) by which each scene was moved; None: none was.
         places: (B,), where the predicted frames of transitions stand in the training video.

@@ -96,7 +96,7 @@ def _sizes(sizes: dict[str, int]) -> str:
 def stats_arguments(parser: argparse.ArgumentParser) -> None:
     """compare data sets by their statistics"""
     parser.description = """
-Print what makes a data set easy or hard, one column for each --DR: the PSNR of copying the first frame, of copying
+Print what makes a data set easy or hard, a row for each --DR and split: the PSNR of copying the first frame, of copying
 the previous frame, of the mean frame and of the nearest pose's, and how much of the picture the person covers.
 
 example:  python -m labutils stats --DR data/dance --DR data/course
@@ -125,7 +125,7 @@ Results of another run that lie in save_root are moved to save_root/previous-1, 
 example:  python -m labutils train --DR data/dance --save_root ckpts --fast_train
           python -m labutils train --DR data/dance --save_root ckpts --steps 1200
           python -m labutils train --ckpt_path ckpts/last.ckpt --num_epoch 100
-          torchrun --nproc-per-node 4 -m labutils train --DR data/dance --save_root ckpts
+          torchrun --nproc-per-node 4 -m labutils train --DR data/dance --save_root ckpts --batch_size 4
           torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint HOST:29500 -m labutils train ...
           With SLURM (#SBATCH --nodes=2 --ntasks-per-node=1 --gpus-per-node=8) one launcher runs on each node:
           HOST=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1); srun torchrun --nnodes 2 ... as above.

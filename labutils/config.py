@@ -36,7 +36,9 @@ class LabConfig:
     )
     val_vi_len: int = _setting(630, "data", "frames of the validation video that are used", "[2, inf)")
     partial: float = _setting(1.0, "data", "part of the training frames to use, in (0, 1]", PART)
-    num_workers: int = _setting(0, "data", "processes that decode or render images; 0: one per core", NOT_NEGATIVE)
+    num_workers: int = _setting(
+        0, "data", "threads or processes that decode or render images; 0: one per core", NOT_NEGATIVE
+    )
 
     # model
     variant: Literal["fast", "course"] = _setting("fast", "model", "the five modules: ours (fast) or the course's own")
@@ -63,7 +65,7 @@ class LabConfig:
     optim: Literal["Muon", "AdamW", "Adam"] = _setting("Muon", "training", "Muon steps convolutions, AdamW the rest")
     lr: float = _setting(3e-3, "training", "peak learning rate of Adam and AdamW; Muon uses 10 times as much", POSITIVE)
     warmup: float = _setting(0.02, "training", "part of training in which the learning rate rises from 0", RATIO)
-    weight_decay: float = _setting(0.2, "training", "decoupled weight decay of Muon and AdamW", NOT_NEGATIVE)
+    weight_decay: float = _setting(0.2, "training", "decoupled weight decay (Muon: of the convolutions)", NOT_NEGATIVE)
     grad_clip: float = _setting(1.0, "training", "largest norm of the gradient", POSITIVE)
     ema: float = _setting(
         0.995, "training", "decay of the averaged weights, which are validated and saved; 0: none", RATIO

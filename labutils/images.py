@@ -1,7 +1,7 @@
 """Images as arrays and as tensors, a stretch of video, and files that appear whole or not at all.
 
-On disk and in caches an image is uint8 (H, W, 3), in the model float (3, H, W) in [0, 1]; only the functions here turn
-one into the other.
+On disk and in caches an image is uint8 (H, W, 3), in the model float (3, H, W) in [0, 1]; the functions here turn one
+into the other.
 """
 
 import os

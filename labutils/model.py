@@ -1,6 +1,6 @@
 """ConditionalVAE: the posterior, one prediction step, the training rollout, and generation from the prior.
 
-Only ``posterior`` ever sees the frame that is to be predicted, and only training calls it.
+Only ``posterior`` and the training rollout see the frame that is to be predicted; ``generate`` never does.
 """
 
 from collections.abc import Callable, Iterator
@@ -51,23 +51,22 @@ class ConditionalVAE(nn.Module):
         if self.cfg.posterior == "frame":
             return self._infer(feature, feature, label_feature, eps)
         if previous is None:
-            raise LabError("posterior: this model's sees how x_t differs from the previous frame; give previous=")
+            raise LabError("the posterior of this model sees how x_t differs from the previous frame; give previous=")
         return self._infer(self.frame_transformation(previous), feature, label_feature, eps)
 
     def prior(self, previous: Tensor, label_feature: Tensor) -> tuple[Tensor, Tensor] | None:
         """Mean and log variance (B, N, h, w) of p(z | x_{t-1}, P_t); None for N(0, I)."""
-        return self._prior(self.frame_transformation(previous), label_feature) if self.cfg.prior == "learned" else None
+        return self._prior(self.frame_transformation(previous), label_feature)
 
     def draw(self, previous: Tensor, label_feature: Tensor, eps: Tensor) -> Tensor:
         """z of the prior p(z | x_{t-1}, P_t) for standard normal noise eps (B, N, h, w); eps = 0 gives its mean."""
-        prior = self.prior(previous, label_feature)
-        return eps if prior is None else reparameterize(*prior, eps)
+        return self._draw(self.frame_transformation(previous), label_feature, eps)
 
     def step(self, previous: Tensor, label_feature: Tensor, z: Tensor) -> Tensor:
         """Predict x_t (B, 3, H, W) from the PREVIOUS frame (B, 3, H, W), the feature of P_t, and z (B, N, h, w)."""
-        return self._decode(self.frame_transformation(previous), label_feature, z)
+        return self.Generator(self.Decoder_Fusion(self.frame_transformation(previous), label_feature, z))
 
-    # The same for features: of the previous and the current frame (B, F, h', w'), of the pose (B, L, h', w').
+    # With an underscore, the same for features: of the previous and the current frame, (B, F, h', w'), and of the pose.
 
     def _infer(self, fed: Tensor, current: Tensor, label: Tensor, eps: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """z, mu, logvar; what is new in a frame is how it differs from the one that the decoder is fed."""
@@ -81,6 +80,10 @@ class ConditionalVAE(nn.Module):
         """
         return self.Prior_Predictor(previous, label)[1:] if self.cfg.prior == "learned" else None
 
+    def _draw(self, previous: Tensor, label: Tensor, eps: Tensor) -> Tensor:
+        prior = self._prior(previous, label)
+        return eps if prior is None else reparameterize(*prior, eps)
+
     def _decode(self, previous: Tensor, label: Tensor, z: Tensor) -> Tensor:
         return self.Generator(self.Decoder_Fusion(previous, label, z))
 
@@ -92,12 +95,7 @@ class ConditionalVAE(nn.Module):
     # ------------------------------------------------------------------------------------------------- a rollout
 
     def rollout(
-        self,
-        frames: Tensor,
-        labels: Tensor,
-        teacher: Tensor,
-        eps: Tensor | None = None,
-        feedback_grad: bool = False,
+        self, frames: Tensor, labels: Tensor, teacher: Tensor, eps: Tensor | None = None, feedback_grad: bool = False
     ) -> tuple[Tensor, Tensor]:
         """Predict frames 2..T of training clips, fed with the true or the generated previous frame.
 
@@ -115,11 +113,11 @@ class ConditionalVAE(nn.Module):
         """
         B, T = frames.shape[:2]
 
-        def flat(clips: Tensor) -> Tensor:  # (B, k, ...) -> (k*B, ...): time first, so that a moment is a slice
-            return clips.transpose(0, 1).flatten(0, 1)
+        def flat(x: Tensor) -> Tensor:  # (B, k, ...) -> (k*B, ...): time first, so that a moment is a slice
+            return x.transpose(0, 1).flatten(0, 1)
 
-        def clips(flat: Tensor) -> Tensor:  # (k*B, ...) -> (B, k, ...)
-            return flat.unflatten(0, (-1, B)).transpose(0, 1)
+        def clips(x: Tensor) -> Tensor:  # (k*B, ...) -> (B, k, ...)
+            return x.unflatten(0, (-1, B)).transpose(0, 1)
 
         frame_feature = self.frame_transformation(flat(frames))  # (T*B, F, h, w)
         label_feature = self.label_transformation(flat(labels[:, 1:]))  # ((T-1)*B, L, h, w)
@@ -145,14 +143,9 @@ class ConditionalVAE(nn.Module):
 
     @torch.no_grad()
     def generate(
-        self,
-        x1: Tensor,
-        labels: Tensor,
-        z: Tensor | None = None,
-        generator: torch.Generator | None = None,
-        progress: Callable[[int], Any] | None = None,
-        eps: Tensor | None = None,
-    ) -> Tensor:
+        self, x1: Tensor, labels: Tensor, z: Tensor | None = None, generator: torch.Generator | None = None,
+        progress: Callable[[int], Any] | None = None, eps: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
         """Predict a video from its first frame and its poses; nothing else of the video is seen.
 
         Args:
@@ -190,8 +183,7 @@ class ConditionalVAE(nn.Module):
                 t, previous = start + k - 1, self.frame_transformation(x)
                 if z is None:
                     noise = self.sample_prior(B, generator) if eps is None else eps[:, t]
-                    prior = self._prior(previous, features[:, k])
-                    z_t = noise if prior is None else reparameterize(*prior, noise)
+                    z_t = self._draw(previous, features[:, k], noise)
                 else:
                     z_t = z[:, t]
                 x = self._decode(previous, features[:, k], z_t).clamp(0, 1)
@@ -201,7 +193,7 @@ class ConditionalVAE(nn.Module):
         return frames
 
     def sample_prior(self, batch: int, generator: torch.Generator | None = None) -> Tensor:
-        """z ~ N(0, I), (batch, N, h, w), on the model's device (drawn where the generator lives)."""
+        """N(0, I), (batch, N, h, w), on the model's device: the prior, or the noise of a learned one (see ``draw``)."""
         device = next(self.parameters()).device
         source = generator.device if generator is not None else device
         return torch.randn((batch, *self.latent_shape), generator=generator, device=source).to(device)

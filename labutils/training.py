@@ -2,7 +2,7 @@
 
     loss = MSE + l1 * MAE + beta * (2 sigma_x^2 / 3HW) * KL
 
-With l1 = 0 and beta = 1 that is, up to a constant factor, the negative ELBO of a decoder N(x̂, sigma_x^2 I).
+With l1 = 0 and beta = 1 that is, up to a factor and a constant, the negative ELBO of a decoder N(x̂, sigma_x^2 I).
 """
 
 import contextlib
@@ -94,7 +94,10 @@ class Objective(nn.Module):
     def __init__(self, model: ConditionalVAE, cfg: LabConfig):
         super().__init__()
         shared = {id(w): w for w in (*model.parameters(), *model.buffers())}
-        self.model, self.cfg = copy.deepcopy(model, shared), cfg  # a copy, in which Ctrl-C may leave moved weights
+        self.model, self.cfg = (
+            copy.deepcopy(model, shared),
+            cfg,
+        )  # the same weights, but Ctrl-C cannot leave moved ones in ``model``
         self.kl_scale = 2 * cfg.sigma_x**2 / (3 * cfg.frame_H * cfg.frame_W)
 
     def forward(self, batch: Batch, beta: float) -> tuple[Tensor, Tensor, Tensor]:
