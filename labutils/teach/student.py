@@ -97,7 +97,7 @@ def write_student(out: Path) -> list[Path]:
     for path, book in editions.items():
         notebooks.write(path, book)
     readme = out / "README.md"
-    readme.write_text(without_dead_links(readme.read_text(encoding="utf-8"), out), encoding="utf-8")
+    readme.write_text(readme_for_students(readme.read_text(encoding="utf-8"), out), encoding="utf-8")
     return list(editions)
 
 
@@ -108,11 +108,13 @@ def with_targets(makefile: str, targets: Sequence[str]) -> str:
     return re.sub(r"^\.PHONY:.*", f".PHONY: {' '.join(targets)}", makefile, flags=re.M)
 
 
-def without_dead_links(readme: str, folder: Path) -> str:
-    """The text of a README in which a link to a file that ``folder`` lacks is only its text.
+def readme_for_students(readme: str, folder: Path) -> str:
+    """The text of a README for students, in which a link to a file that ``folder`` lacks is only its text.
 
-    Lines that name only what is withheld go: the table's row of the withheld packages, and ``make test``.
+    What is only for instructors goes: text between <!-- instructor --> and <!-- /instructor -->, the table's row of the
+    withheld packages, and ``make test``.
     """
+    readme = re.sub(r"<!-- instructor -->.*?<!-- /instructor -->", "", readme, flags=re.S)
     kept = (line for line in readme.split("\n") if not re.match(r"make test\b|\| \[teach/\]", line))
 
     def link(match: re.Match[str]) -> str:

@@ -84,7 +84,9 @@ def test_what_is_handed_out_offers_what_it_can_do(here, tmp_path):
         done = subprocess.run(command, cwd=tmp_path / "student", capture_output=True, text=True, env=environment)
         return done.stdout + done.stderr
 
-    for text, target in re.findall(r"(?<!!)\[([^\]]+)\]\(([^)#\s]+)\)", (tmp_path / "student/README.md").read_text()):
+    readme = (tmp_path / "student/README.md").read_text()
+    assert "make student" not in readme and "instructor" not in readme
+    for text, target in re.findall(r"(?<!!)\[([^\]]+)\]\(([^)#\s]+)\)", readme):
         assert "://" in target or (tmp_path / "student" / target).exists(), text
     help_ = shown("make", "--no-print-directory")
     assert re.findall(r"^  make (\w+)", help_, re.M) == ["help", "setup", "run", "lab", "lock", "clean"]
