@@ -67,6 +67,7 @@ def test_minutes_are_cut_into_epochs_of_equal_time(tmp_path, monkeypatch):
 # ---------------------------------------------------------------------------------------------------------- the loop
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["replay", "clips"])
 @pytest.mark.parametrize("variant, steps", [("fast", 60), ("course", 18)])
 def test_training_learns_and_writes_everything(tmp_path, mode, variant, steps):

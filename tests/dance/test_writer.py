@@ -56,6 +56,7 @@ def test_layout_is_the_courses(small):
     assert [p.name for p in small.parent.iterdir()] == ["dance"]  # nothing temporary is left
 
 
+@pytest.mark.slow
 def test_same_bytes_whatever_the_workers(tmp_path):
     big = SMALL | dict(train=640, val=20, test_sequences=1, height=16, width=32)
     one = make_data(tmp_path / "one", **big)

@@ -225,6 +225,7 @@ def test_training_without_validation_data_and_going_on(part, dance, tmp_path, ca
     assert after[:2] == before and len(after) == 4 and load_model(tmp_path / "run/last.ckpt").cfg.width == 8
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_the_course_is_validated_tested_and_trained_on(dance, tmp_path):
     path, out = str(tmp_path / "epoch=3.ckpt"), tmp_path / "out"
     weights = ConditionalVAE(LabConfig(variant="course", F_dim=16, L_dim=8, N_dim=4, D_out_dim=16)).state_dict()
@@ -319,6 +320,7 @@ def smaller(tmp_path, monkeypatch):
     monkeypatch.setitem(PROFILES, "smoke", small)
 
 
+@pytest.mark.slow
 def test_run_under_stage_lights(smaller, capsys):
     assert main("run --lights --profile smoke --device cpu --quiet --N_dim 3".split()) == 0
     out, latent = capsys.readouterr().out, json.loads(Path("outputs/val/latent.json").read_text())
@@ -331,6 +333,7 @@ def test_run_under_stage_lights(smaller, capsys):
     )
 
 
+@pytest.mark.slow
 def test_run_goes_all_the_way_twice(smaller, capsys):
     argv = ["run", "--device", "cpu", "--quiet"]  # the profile is LAB_PROFILE's: smoke
     assert main(argv) == 0

@@ -98,6 +98,7 @@ def test_the_dance_under_stage_lights_is_there_whatever_the_data(data, monkeypat
     assert lab.trained("lights", **{**found, **TINY}).model.cfg.posterior == "innovation"
 
 
+@pytest.mark.slow
 def test_two_notebooks_make_the_dance_once(home):
     """Two processes at the same time, as two notebooks in two tabs."""
     code = (

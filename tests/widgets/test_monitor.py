@@ -178,6 +178,7 @@ def test_messages_are_few(notebook, tmp_path, monkeypatch, cost):
     assert monitor._predicted["step"] == 3999 and monitor._now["step"] == 4000
 
 
+@pytest.mark.slow
 def test_without_validation(notebook, tmp_path):
     monitor = TrainingMonitor()
     train(tmp_path, monitor, val=False)
