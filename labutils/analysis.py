@@ -113,7 +113,9 @@ def posterior_rollout(model: ConditionalVAE, video: Video) -> tuple[np.ndarray, 
     return np.stack(made), torch.cat(means).cpu().numpy(), torch.cat(kls).cpu().numpy()
 
 
-def prior_rollouts(model: ConditionalVAE, video: Video, draws: int, seed: int = 0, std: float = 1.0) -> np.ndarray:
+def prior_rollouts(
+    model: ConditionalVAE, video: Video, draws: int, seed: int = 0, std: float = 1.0, progress: bool = False
+) -> np.ndarray:
     """Rollouts of one video that differ in z only, uint8 (draws, T, H, W, 3).
 
     Args:
@@ -121,7 +123,8 @@ def prior_rollouts(model: ConditionalVAE, video: Video, draws: int, seed: int = 
     """
     if draws < 1:
         raise LabError(f"draws is {draws}; at least 1 is needed")
-    return np.stack(rollouts(model, [video] * draws, [(seed, f"{video.name}/{k}") for k in range(draws)], std=std))
+    keys = [(seed, f"{video.name}/{k}") for k in range(draws)]
+    return np.stack(rollouts(model, [video] * draws, keys, progress=progress, std=std))
 
 
 def active_units(mu: np.ndarray) -> int:
@@ -183,7 +186,7 @@ def best_of_n(model: Any, video: Video, n: int = 8, seed: int = 0, progress: boo
     if n < 1:
         raise LabError(f"best_of_n: n is {n}; at least 1 sample is needed")
     need_truth(video)
-    samples = rollouts(model, [video] * n, [(seed, f"{video.name}/{k}") for k in range(n)], progress=progress)
+    samples = prior_rollouts(model, video, n, seed, progress=progress)
     return np.stack([psnr(sample[1:], video.frames[1:]) for sample in samples])
 
 

@@ -414,8 +414,7 @@ def _make_profile_data(profile: Profile, cfg: LabConfig, lights: int) -> None:
     """Make the profile's dance; one that lies there complete is left alone."""
     from labutils import dance
 
-    sizes = profile.train_frames, profile.val_frames, profile.test_sequences, profile.test_frames
-    dance.make_data(cfg.DR, *sizes, workers=cfg.num_workers, progress=not cfg.quiet, lights=lights)
+    dance.make_data(cfg.DR, *profile.sizes, workers=cfg.num_workers, progress=not cfg.quiet, lights=lights)
 
 
 # ------------------------------------------------------------------------------------------ what the commands share

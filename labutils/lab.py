@@ -174,8 +174,7 @@ def data_root(lights: bool = False) -> Path:
         fresh = not root.is_dir()
         if fresh:
             print(f"Rendering the synthetic dance of {p.train_frames} training frames, once …")
-        sizes = p.train_frames, p.val_frames, p.test_sequences, p.test_frames
-        make_data(root, *sizes, progress=False, lights=3 if lights else 0)
+        make_data(root, *p.sizes, progress=False, lights=3 if lights else 0)
         if fresh:
             print(f"… done in {time.perf_counter() - start:.0f} s")
     return root

@@ -19,6 +19,11 @@ class Profile:
     test_frames: int
     settings: dict[str, Any]
 
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        """Training and validation frames, test sequences, and frames of each: what ``make_data`` asks for."""
+        return self.train_frames, self.val_frames, self.test_sequences, self.test_frames
+
     def config(self, **changes: Any) -> LabConfig:
         """The profile's LabConfig, with ``changes`` on top."""
         return LabConfig(**{"DR": f"data/dance-{self.name}", **self.settings}).replace(**changes)

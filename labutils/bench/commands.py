@@ -74,8 +74,7 @@ def bench(args: argparse.Namespace) -> None:
     profile = profile_of(shared)
     shared["DR"] = args.DR or f"data/dance-{profile.name}"
     if args.DR is None:
-        sizes = profile.train_frames, profile.val_frames, profile.test_sequences, profile.test_frames
-        dance.make_data(shared["DR"], *sizes)
+        dance.make_data(shared["DR"], *profile.sizes)
     cfg = configure(shared)
     videos = [*(load_split(cfg.DR, split, cfg) for split in ("train", "val")), *load_test(cfg.DR, cfg)]  # now cached
     frames = {video.name: len(video.labels) for video in videos}
