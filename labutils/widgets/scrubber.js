@@ -23,10 +23,10 @@ const ICONS = { // paths in a 16 x 16 box
 
 // ── 2 Frames ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** Unpacks frames when they are first wanted and keeps them, the latest used ones up to `room` bytes. */
+/** Unpacks frames when they are first wanted and keeps them, the latest used ones up to `room` bytes, but `least` in any case. */
 class Frames {
   constructor(clips, room = 256e6) {
-    Object.assign(this, { clips, room, kept: new Map(), pending: new Map() });
+    Object.assign(this, { clips, room, least: 4, kept: new Map(), pending: new Map() });
   }
 
   /** The frames as Uint8Array (T, H, W, 3), or undefined while they are still packed. */
@@ -53,7 +53,7 @@ class Frames {
     this.kept.set(key, frames);
     let size = [...this.kept.values()].reduce((sum, kept) => sum + kept.length, 0);
     for (const [old, kept] of this.kept) {
-      if (size <= this.room || this.kept.size <= 4) break;
+      if (size <= this.room || this.kept.size <= this.least) break;
       this.kept.delete(old);
       size -= kept.length;
     }
@@ -203,6 +203,7 @@ class View extends LabView {
   constructor(model, el, core) {
     super(model, el, core);
     this.on("sequence run", () => this.reload());
+    this.on("together", () => { this.arrange(); this.reload(); });
     this.on("scale signed", () => { this.settings(); this.step(); });
     this.on("playing loop speed", () => this.settings());
     this.on("hidden", () => this.layout());
@@ -242,13 +243,8 @@ class View extends LabView {
     this.head.append(make("span", { class: "ls-readout" }, this.now, this.nowValue));
 
     // panels
-    this.panels = ["pose", "truth", "prediction", "error"].map((name) => {
-      const screen = new Screen(name);
-      const note = make("span", { class: "ls-note" });
-      const root = make("figure", { class: `ls-panel ls-panel-${name}` }, make("figcaption", {}, make("span", { text: name === "truth" ? "ground truth" : name }), note), screen.canvas);
-      return { name, root, screen, note };
-    });
-    this.stage = make("div", { class: "ls-panels" }, ...this.panels.map((p) => p.root));
+    this.stage = make("div", { class: "ls-panels" });
+    this.arrange();
     this.message = make("div", { class: "ls-message", role: "alert", hidden: true });
 
     // curves
@@ -271,6 +267,8 @@ class View extends LabView {
     this.coloursHigh = make("span");
     this.error = make("div", { class: "ls-field ls-error" }, make("span", { class: "ls-label", text: "error" }),
       this.signed, this.scale, make("span", { class: "ls-ramp" }, this.coloursLow, this.colours, this.coloursHigh));
+    this.side = button("ls-side", "Show all predictions side by side", "side by side", () => core.set("together", !model.get("together")));
+    this.side.hidden = Boolean(axis) || runs.length < 2 || runs.length > 8;
     this.controls = make("div", { class: "ls-controls" },
       make("div", { class: "ls-field" },
         control("first", "First frame (Home)", () => core.go(0), icon(ICONS.first)),
@@ -280,7 +278,7 @@ class View extends LabView {
         control("last", "Last frame (End)", () => core.go(core.clip.count - 1), icon(ICONS.last)),
         this.loop,
         this.speed),
-      this.error);
+      this.side, this.error);
     const hints = keyHints([["←", "→"], "frame", ["PgUp", "PgDn"], "10 frames", ["Space"], "play", ["B"], "best", ["W"], "worst",
       ...(runs.length > 1 ? [["↑", "↓"], axis || "prediction"] : [])]);
 
@@ -296,6 +294,20 @@ class View extends LabView {
         this.time.focus({ preventScroll: true });
       }
     });
+  }
+
+  /** Make the panels: pose and truth, then the chosen run and its error or, side by side, every run. */
+  arrange() {
+    const together = this.model.get("together");
+    const runs = together ? this.model.get("runs").map((_, run) => ["prediction", run]) : [["prediction"], ["error"]];
+    this.panels = [["pose"], ["truth"], ...runs].map(([name, run]) => {
+      const screen = new Screen(name);
+      const note = make("span", { class: "ls-note" });
+      const root = make("figure", { class: `ls-panel ls-panel-${name}` }, make("figcaption", {}, make("span", { text: name === "truth" ? "ground truth" : name }), note), screen.canvas);
+      return { name, run, root, screen, note }; // without a run of its own: that of the chosen one
+    });
+    this.stage.classList.toggle("ls-together", Boolean(together));
+    this.stage.replaceChildren(...this.panels.map((p) => p.root));
   }
 
   /** Lay out again when the number of device pixels in a CSS pixel changes (zoom, another screen). */
@@ -317,12 +329,14 @@ class View extends LabView {
   /** Another sequence or run: fetch its frames; the old picture stays until they are there. */
   async reload() {
     const { model, core } = this;
-    const [sequence, run] = [model.get("sequence"), model.get("run")];
-    const left = () => this.gone || sequence !== model.get("sequence") || run !== model.get("run");
+    const wanted = () => ["sequence", "run", "together"].map((name) => model.get(name));
+    const [sequence, run, together] = wanted();
+    const left = () => this.gone || String(wanted()) !== String([sequence, run, together]);
     if (core.index !== core.here) core.go(core.index); // a shorter sequence
     this.settings();
     this.layout();
-    const parts = ["pose", run, ...(core.clip.truth ? ["truth"] : [])];
+    const parts = ["pose", ...(core.clip.truth ? ["truth"] : []), ...(together ? model.get("runs").keys() : [run])];
+    core.frames.least = Math.max(core.frames.least, parts.length);
     try {
       await Promise.all(parts.map((part) => core.frames.load(sequence, part)));
       if (left()) return;
@@ -344,7 +358,8 @@ class View extends LabView {
   settings() {
     const { model, core } = this;
     const playing = model.get("playing");
-    const name = model.get("runs")[model.get("run")];
+    const runs = model.get("runs");
+    const name = runs[model.get("run")];
     this.sequence.value = model.get("sequence");
     if (this.run && !this.spark) this.run.value = model.get("run");
     if (this.spark) {
@@ -368,9 +383,19 @@ class View extends LabView {
     const most = String(Number((1 / model.get("scale")).toPrecision(2)));
     this.coloursLow.textContent = model.get("signed") ? `−${most}` : "0";
     this.coloursHigh.textContent = most;
-    this.panels[3].note.textContent = `×${model.get("scale")}`;
-    this.panels[2].note.textContent = model.get("runs").length > 1 ? name : "";
+    put(this.side, { "aria-pressed": String(Boolean(model.get("together"))) });
+    for (const p of this.panels) {
+      if (p.name === "error") p.note.textContent = `×${model.get("scale")}`;
+      if (p.name !== "prediction" || runs.length < 2) continue;
+      const own = p.run ?? model.get("run");
+      put(p.note, { text: runs[own], title: runs[own], style: { "--ls-own": this.colour(own) } });
+      p.note.classList.toggle("ls-own", Boolean(core.clip.psnr[own])); // side by side: the key to its curve
+      p.note.classList.toggle("ls-chosen", own === model.get("run"));
+    }
   }
+
+  /** The colour of a run's curve; checkpoints share one. */
+  colour(run) { return `var(--lab-series-${this.model.get("_axis") ? 1 : (run % 6) + 1})`; }
 
   /** The curves of the sequence: {key, label, values, colour, ...}; keys are the names in the trait `hidden`. */
   series() {
@@ -383,15 +408,14 @@ class View extends LabView {
     const greys = ["5 4", "1.5 3", "9 3 2 3"];
     baselines.forEach((b, i) => out.push({ key: b.name, label: b.label, values: floatsOf(b.psnr), colour: "var(--lab-quiet)",
       dash: greys[i % greys.length] }));
-    const colour = (i) => `var(--lab-series-${axis ? 1 : (i % 6) + 1})`;
     psnr.forEach((values, i) => {
       if (i === run || !values) return;
-      out.push({ key: axis ? "others" : runs[i], label: runs[i], values: floatsOf(values), colour: colour(i), faint: Boolean(axis) });
+      out.push({ key: axis ? "others" : runs[i], label: runs[i], values: floatsOf(values), colour: this.colour(i), faint: Boolean(axis) });
     });
     if (psnr[run]) {
       const values = floatsOf(psnr[run]);
-      out.push({ key: "mean", label: "mean", values: values.map(() => mean(values)), colour: colour(run), dash: "2 3", flat: true });
-      out.push({ key: runs[run], label: runs[run], values, colour: colour(run), main: true });
+      out.push({ key: "mean", label: "mean", values: values.map(() => mean(values)), colour: this.colour(run), dash: "2 3", flat: true });
+      out.push({ key: runs[run], label: runs[run], values, colour: this.colour(run), main: true });
     }
     return out;
   }
@@ -407,8 +431,8 @@ class View extends LabView {
     const shown = this.panels.filter((p) => truth || !["truth", "error"].includes(p.name));
     for (const p of this.panels) p.root.hidden = !shown.includes(p);
     const room = (columns) => Math.floor((width - GAP * (columns - 1)) / columns);
-    let columns = shown.length;
-    if (room(columns) < PANEL.row) columns = room(2) >= 130 ? 2 : 1;
+    const most = Math.max(Math.floor((width + GAP) / (PANEL.row + GAP)), room(2) >= 130 ? 2 : 1);
+    const columns = Math.ceil(shown.length / Math.ceil(shown.length / most)); // rows of about the same length
     const widest = Math.min(room(columns), columns === shown.length ? PANEL.most : PANEL.pair);
     const zoom = wholeZoom(Math.min(widest / W, PANEL.high / H));
     const panelWidth = Math.min((zoom * W) / (devicePixelRatio || 1), widest);
@@ -428,7 +452,7 @@ class View extends LabView {
     const has = all.length > 0;
     this.bar.hidden = !has;
     this.plot.root.hidden = !has;
-    this.error.hidden = !truth;
+    this.error.hidden = !truth || Boolean(model.get("together"));
     this.nowValue.hidden = !has;
     if (has) this.plot.show(all.filter((s) => !hidden.has(s.key)), count, bodyWidth);
     const inset = has ? BOX.left - 7 : 0; // the thumb's centre stands under the cursor
@@ -453,7 +477,7 @@ class View extends LabView {
   /** One button for each curve (one for all other checkpoints), with its value at this frame. */
   drawLegend(all, hidden) {
     const { model, core } = this;
-    const entries = [...new Map(all.map((s) => [s.key, s])).values()].reverse();
+    const entries = [...new Map(all.map((s) => [s.key, s])).values()];
     const rank = (s) => (s.main ? 0 : s.flat ? 1 : s.colour === "var(--lab-quiet)" ? 3 : 2);
     entries.sort((a, b) => rank(a) - rank(b));
     const keys = entries.map((e) => `${e.key}/${e.main}/${e.colour}`).join("|");
@@ -497,18 +521,24 @@ class View extends LabView {
   step() {
     const { model, core } = this;
     const sequence = model.get("sequence");
-    const { count, truth } = core.clip;
+    const { count } = core.clip;
     const index = core.index;
-    const frames = { pose: core.frames.peek(sequence, "pose"), truth: core.frames.peek(sequence, "truth"),
-      prediction: core.frames.peek(sequence, model.get("run")) };
+    const truth = core.frames.peek(sequence, "truth");
+    let ready = this.width > 0; // all that is to be seen is there
     for (const p of this.panels) {
       if (p.root.hidden || !p.screen.pixels) continue;
-      if (p.name !== "error" && frames[p.name]) p.screen.show(frames[p.name], index);
-      else if (p.name === "error" && frames.prediction && frames.truth) {
-        copyError(frames.prediction, frames.truth, index, model.get("scale"), model.get("signed"), this.map, p.screen.rgba);
+      const own = ["pose", "truth"].includes(p.name) ? p.name : p.run ?? model.get("run");
+      const frames = core.frames.peek(sequence, own);
+      if (!frames || (p.name === "error" && !truth)) {
+        ready = false;
+        continue;
+      }
+      if (p.name === "error") {
+        copyError(frames, truth, index, model.get("scale"), model.get("signed"), this.map, p.screen.rgba);
         p.screen.show();
-      } else continue;
-      put(p.screen.canvas, { "aria-label": `${p.name}, frame ${index + 1}` });
+      } else p.screen.show(frames, index);
+      const name = p.run === undefined ? p.name : `${p.name} ${model.get("runs")[p.run]}`;
+      put(p.screen.canvas, { "aria-label": `${name}, frame ${index + 1}` });
     }
 
     const value = this.main?.values[index - 1];
@@ -521,7 +551,7 @@ class View extends LabView {
       this.legend.children[i].querySelector(".ls-value").textContent = decibel(s.values[s.flat ? 0 : index - 1]);
     });
     this.root.dataset.index = index; // for style sheets and tests
-    this.root.dataset.ready = Boolean(frames.prediction && frames.pose && (frames.truth || !truth));
+    this.root.dataset.ready = ready;
   }
 
   /** Go to the frame of largest (sign 1) or smallest PSNR. */

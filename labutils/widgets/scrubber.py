@@ -6,6 +6,7 @@ without Python and goes on when the kernel is gone.  Python can read and set the
     scrubber = FrameScrubber.from_arrays(pose, truth, prediction)   # uint8 (T, H, W, 3) each
     scrubber.index = 99                                             # the 100th frame
     scrubber.observe(lambda change: ..., "index")
+    scrubber = FrameScrubber.from_arrays(pose, truth, {"a": one, "b": another}, together=True)  # side by side
     scrubber.to_html("outputs/scrubber.html")                       # one file: no kernel, no network
     scrubber.figure()                                               # a still for GitHub and print
 """
@@ -26,7 +27,7 @@ from matplotlib.figure import Figure
 from labutils.baselines import BASELINES
 from labutils.errors import LabError
 from labutils.metrics import psnr
-from labutils.show import LabFigure
+from labutils.show import COLORS, LabFigure
 from labutils.widgets import page
 
 SCALES = (1, 2, 4, 8, 16)
@@ -44,7 +45,8 @@ class Clip:
         name: shown in the sequence selector.
         pose: pose images, uint8 (T, H, W, 3).
         predictions: name of the run -> predicted frames, uint8 (T, H, W, 3), the given frame 1 first.  Names that
-            differ only in a number at their end (``epoch 3``, ``epoch 6``) become a slider in the order of that number.
+            differ only in a number at their end (``epoch 3``, ``epoch 6``) become a slider in the order of that number,
+            unless the runs are shown together.
         truth: true frames, uint8 (T, H, W, 3); None leaves the error and, unless ``psnr`` is given, the curves out.
         psnr: name of the run -> PSNR in dB of frames 2..T, (T-1,).  What is missing is computed from the frames.
         baselines: name -> PSNR in dB of frames 2..T, (T-1,); ``copy_first`` is added where the truth is known.
@@ -190,6 +192,9 @@ class FrameScrubber(page.LabWidget):
         index: frame shown, from 0; on the screen and in the assignment frames count from 1.  Clipped to the sequence.
             While the front end plays or drags, Python hears of it at most ten times a second, and always of the last.
         run: index of the run (model, checkpoint) in ``runs``;  sequence: index of the sequence in ``sequences``.
+        together: the predictions of all runs side by side, in place of one prediction and its error; ``run`` is then
+            the one whose PSNR is read out.  Given as True at the start, it keeps numbered runs as they are, without a
+            slider.  2 to 8 runs without a slider have a button for it.
         playing, loop, speed: the player; ``speed`` is a factor on ``fps``.
         scale, signed: the error panel shows ``scale`` times the error, absolute or with its sign.
         hidden: names of curves that are not drawn: runs, baselines, "mean", and "others" for the other checkpoints.
@@ -210,6 +215,7 @@ class FrameScrubber(page.LabWidget):
     index = traitlets.Int(0).tag(sync=True)
     run = traitlets.Int(0).tag(sync=True)
     sequence = traitlets.Int(0).tag(sync=True)
+    together = traitlets.Bool(False).tag(sync=True)
     playing = traitlets.Bool(False).tag(sync=True)
     loop = traitlets.Bool(True).tag(sync=True)
     speed = traitlets.Enum(SPEEDS, default_value=1).tag(sync=True)
@@ -235,7 +241,7 @@ class FrameScrubber(page.LabWidget):
                     f"sequence {clip.name!r} has predictions of {list(clip.predictions)}, but "
                     f"{self.clips[0].name!r} has them of {names}; give every sequence the same runs"
                 )
-        axis, names = run_axis(names)
+        axis, names = ("", names) if traits.get("together") else run_axis(names)
         traits.setdefault("run", len(names) - 1 if axis else 0)
         traits.setdefault("hidden", [k for k in BASELINES if k != "copy_first"])
         super().__init__(
@@ -319,11 +325,12 @@ class FrameScrubber(page.LabWidget):
         return page.write_page(path, title, [before or f"<h1>{html.escape(title)}</h1>", self, after])
 
     def figure(self, columns: int = 8, sequence: int | None = None, run: int | None = None) -> Figure:
-        """A still of one run: ``columns`` evenly spaced frames as a strip, and the PSNR of every frame under it.
+        """A still: ``columns`` evenly spaced frames as a strip, and the PSNR of every frame under it.
 
         Args:
             columns: frames in the strip, the first and the last of the video among them.
-            sequence, run: what to draw; default: what the widget shows.
+            sequence, run: what to draw; default: what the widget shows, which is every run (a row each, without the
+                error) where they are ``together``.
 
         Returns:
             A matplotlib Figure (without pyplot); a notebook shows it, ``savefig`` writes it.
@@ -331,6 +338,7 @@ class FrameScrubber(page.LabWidget):
         Raises:
             LabError: fewer than 2 columns, or no such sequence or run.
         """
+        together = self.together and run is None
         sequence = self.sequence if sequence is None else sequence
         run = self.run if run is None else run
         if columns < 2 or not 0 <= sequence < len(self.clips) or not 0 <= run < len(self.runs):
@@ -338,8 +346,8 @@ class FrameScrubber(page.LabWidget):
                 f"figure(columns={columns}, sequence={sequence}, run={run}): columns must be at least 2, "
                 f"sequence below {len(self.clips)} and run below {len(self.runs)}"
             )
-        clip, name = self.clips[sequence], self.runs[run]
-        return _figure(clip, name, min(columns, len(clip.pose)), self.scale, self.signed)
+        clip, columns = self.clips[sequence], min(columns, len(self.clips[sequence].pose))
+        return _figure(clip, self.runs if together else [self.runs[run]], together, columns, self.scale, self.signed)
 
 
 def _packed(clip: Clip, runs: Sequence[str]) -> dict[str, Any]:
@@ -368,29 +376,36 @@ def _packed(clip: Clip, runs: Sequence[str]) -> dict[str, Any]:
 # -------------------------------------------------------------------------------------------------- figure
 
 
-def _figure(clip: Clip, run: str, columns: int, scale: int, signed: bool) -> Figure:
-    prediction, count = clip.predictions[run], len(clip.pose)
-    rows = {"pose": clip.pose}
+def _figure(clip: Clip, runs: Sequence[str], together: bool, columns: int, scale: int, signed: bool) -> Figure:
+    """The still of several runs ``together``, or of the only one with its error."""
+    count = len(clip.pose)
+    rows = [("pose", clip.pose)]
     if clip.truth is not None:
-        rows["ground truth"] = clip.truth
-    rows["prediction"] = prediction
+        rows.append(("ground truth", clip.truth))
+    rows += [(run if together else "prediction", clip.predictions[run]) for run in runs]
     shown = np.unique(np.rint(np.linspace(0, count - 1, columns)).astype(int))
-    if clip.truth is not None:
-        rows[f"error ×{scale}"] = np.empty_like(prediction)
-        rows[f"error ×{scale}"][shown] = error_image(prediction[shown], clip.truth[shown], scale, signed)
-    curve = (clip.psnr or {}).get(run)
+    if clip.truth is not None and not together:
+        error = np.empty_like(clip.truth)
+        error[shown] = error_image(clip.predictions[runs[0]][shown], clip.truth[shown], scale, signed)
+        rows.append((f"error ×{scale}", error))
+    known = clip.psnr or {}
+    curves = {run: known[run] for run in runs if run in known}
+    names = {run: f"{run}: mean {curve.mean():.2f} dB" if together else run for run, curve in curves.items()}
 
-    # Sizes in inches; the strip fills the width between the curve's axis labels and the right edge.
-    total, left, right, gap = 10.0, 0.95, 0.1, 0.04
+    # Sizes in inches; the strip fills the width between the captions and the right edge.
+    total, right, gap = 10.0, 0.1, 0.04
+    left = min(max(0.95, *(0.15 + 0.075 * len(label) for label, _ in rows)), 2.5)
     cell = (total - left - right - gap * (len(shown) - 1)) / len(shown)
     high = cell * clip.pose.shape[1] / clip.pose.shape[2]
     strip = len(rows) * (high + gap)
-    top, plot, bottom = 0.5, 1.9 if curve is not None else 0.0, 0.45 if curve is not None else 0.05
-    between = 0.3 if curve is not None else 0.0
+    top, plot, bottom = 0.5, 1.9 if curves else 0.0, 0.45 if curves else 0.05
+    longest = max(map(len, names.values()), default=0)
+    ncols = min(max(int(7.4 / (0.7 + 0.065 * longest)), 1), 3) if together else 4  # of the legend
+    between = 0.3 + 0.18 * (len(curves) // ncols) if curves else 0.0
     height = top + strip + between + plot + bottom
     figure = LabFigure(figsize=(total, height))
 
-    for i, (label, frames) in enumerate(rows.items()):
+    for i, (label, frames) in enumerate(rows):
         y = height - top - (i + 1) * (high + gap) + gap
         figure.text((left - 0.08) / total, (y + high / 2) / height, label, ha="right", va="center", fontsize=9)
         for j, t in enumerate(shown):
@@ -401,22 +416,25 @@ def _figure(clip: Clip, run: str, columns: int, scale: int, signed: bool) -> Fig
             axes.spines[:].set(color="0.8", linewidth=0.5)
             if i == 0:
                 axes.set_title(f"{t + 1}" + (" (given)" if t == 0 else ""), fontsize=8, pad=3, color="0.35")
-    average = "" if curve is None else f", mean PSNR {curve.mean():.2f} dB"
-    figure.text(left / total, 1 - 0.17 / height, f"{clip.name}: {run}{average}", fontsize=10, va="center")
-    if curve is None:
+    average = "".join(f", mean PSNR {curve.mean():.2f} dB" for curve in curves.values())
+    title = clip.name if together else f"{clip.name}: {runs[0]}{average}"
+    figure.text(left / total, 1 - 0.17 / height, title, fontsize=10, va="center")
+    if not curves:
         return figure
 
     axes = figure.add_axes((left / total, bottom / height, (total - left - right) / total, plot / height))
     frame = np.arange(2, count + 1)
     if clip.baselines and "copy_first" in clip.baselines:
         axes.plot(frame, clip.baselines["copy_first"], "--", color="0.45", lw=1, label=BASELINES["copy_first"])
-    axes.plot(frame, curve, color="#0072B2", lw=1.2, label=run)
-    axes.axhline(curve.mean(), color="#0072B2", lw=0.8, ls=":", label="mean")
-    drawn = shown[shown > 0]
-    axes.plot(drawn + 1, curve[drawn - 1], "o", color="#D55E00", ms=4, label="frames above")
+    for run, curve in curves.items():
+        axes.plot(frame, curve, color=COLORS[runs.index(run) % len(COLORS)], lw=1.2, label=names[run])
+    if not together:
+        axes.axhline(curve.mean(), color=COLORS[0], lw=0.8, ls=":", label="mean")
+        drawn = shown[shown > 0]
+        axes.plot(drawn + 1, curve[drawn - 1], "o", color=COLORS[1], ms=4, label="frames above")
     axes.set(xlim=(1, count), xlabel="frame", ylabel="PSNR (dB)")
     axes.tick_params(labelsize=8)
     axes.grid(color="0.9", lw=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=8, frameon=False, ncols=4, loc="lower right", bbox_to_anchor=(1, 0.98), borderaxespad=0)
+    axes.legend(fontsize=8, frameon=False, ncols=ncols, loc="lower right", bbox_to_anchor=(1, 0.98), borderaxespad=0)
     return figure

@@ -83,6 +83,10 @@ class Scrubber:
         videos = {"pose": pose, "truth": truth, "prediction": prediction}
         return self.index == index and all(np.array_equal(self.frame(k), video[index]) for k, video in videos.items())
 
+    def predictions(self):
+        """The frames of all panels that show a prediction."""
+        return [shown_frame(canvas) for canvas in self.root.locator(".ls-panel-prediction canvas").all()]
+
     def predicts(self, frame):
         """Wait until the prediction is this frame."""
         return until(lambda: np.array_equal(self.frame("prediction"), frame))
@@ -225,6 +229,9 @@ def test_checkpoints_and_sequences(tab):
     assert until(lambda: tab.value("[epochs.sequence, epochs.index]") == [1, 49])
     tab.python("epochs.sequence = 0; epochs.run = 2; epochs.index = 60")
     assert scrubber.predicts(noisy(truth, 10)[60])
+    tab.python("epochs.together = True")
+    every = [noisy(truth, 40 / e)[60] for e in (1, 2, 4)]
+    assert until(lambda: np.array_equal(scrubber.predictions(), every))
 
 
 def test_it_scrubs_on_when_the_kernel_is_gone(tab, scrubber):
@@ -256,6 +263,32 @@ def test_the_page_scrubs_without_any_network(browser, path):
         assert fits(page, 380)
         scrubber.press("Home")
         assert scrubber.shows(0) and wanted == []
+
+
+def test_runs_side_by_side(browser, tmp_path):
+    runs = {f"future {k}": noisy(truth, 10 * k) for k in (3, 1, 2)}
+    scrubber = FrameScrubber.from_arrays(pose, truth, runs, together=True)
+    with opened(browser, scrubber.to_html(tmp_path / "runs.html")) as page:
+        scrubber = Scrubber(page)
+        panels = scrubber.root.locator(".ls-panel:visible")
+        for index in (0, 77):
+            scrubber.focus(index)
+            assert panels.count() == 5 and np.array_equal(scrubber.frame("truth"), truth[index])
+            assert np.array_equal(scrubber.predictions(), [video[index] for video in runs.values()])
+        assert scrubber.root.locator(".ls-panel-prediction .ls-note").all_inner_texts() == list(runs)
+        for name, video in runs.items():  # the chosen one is read out
+            assert scrubber.root.locator(".ls-chosen").inner_text() == name
+            assert scrubber.root.locator(".ls-now-value").inner_text() == f"{psnr(video[77], truth[77]):.2f} dB"
+            scrubber.press("ArrowUp")
+        for width in (600, 360):  # in several rows
+            assert fits(page, width) and until(lambda: len({p.bounding_box()["y"] for p in panels.all()}) > 1)
+        assert np.array_equal(scrubber.predictions(), [video[77] for video in runs.values()])
+        side = scrubber.button("side by side")
+        side.click()
+        assert panels.count() == 4 and np.array_equal(scrubber.predictions(), [runs["future 2"][77]])
+        assert scrubber.root.locator(".ls-panel-error").is_visible() and side.get_attribute("aria-pressed") == "false"
+        side.click()
+        assert panels.count() == 5 and not scrubber.root.locator(".ls-error").is_visible()
 
 
 def saving(path, script):

@@ -108,6 +108,21 @@ def test_checkpoints_become_an_axis_in_the_order_of_their_number(names, axis, or
     np.testing.assert_array_equal(decode(first, frames().shape), videos[order[0]])
 
 
+def test_runs_together_keep_their_order_and_have_a_row_each():
+    videos = {name: frames(12, k) for k, name in enumerate(("future 2", "future 1", "pose"))}
+    scrubber = FrameScrubber.from_arrays(frames(12, 8), frames(12, 9), videos, together=True)
+    assert scrubber.runs == list(videos) and scrubber._axis == "" and scrubber.run == 0
+    figure = scrubber.figure(columns=3)
+    pictures = [axes.images[0].get_array() for axes in figure.axes if axes.images]
+    assert len(pictures) == 5 * 3
+    for row, video in enumerate(videos.values(), start=2):
+        np.testing.assert_array_equal(pictures[3 * row + 2], video[11])
+    drawn = [line.get_ydata() for line in figure.axes[-1].lines[1:]]
+    np.testing.assert_allclose(drawn, [scrubber.clips[0].psnr[name] for name in videos])
+    assert len(scrubber.figure(columns=3, run=1).axes) == 4 * 3 + 1  # one run: with its error
+    assert FrameScrubber.from_arrays(frames(), None, {"a": frames()}, together=True).figure().axes
+
+
 def report(videos, shift=0):
     sequences = []
     for k, video in enumerate(videos):
