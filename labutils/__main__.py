@@ -27,6 +27,7 @@ COMMANDS = {
     "grade": ("labutils.teach.commands", "grade the exercises of submissions"),
     "html": ("labutils.teach.commands", "export the notebooks as a site of static pages"),
     "bench": ("labutils.bench.commands", "measure the course's way of training beside ours"),
+    "study": ("labutils.bench.study", "measure what z does, over several seeds"),
 }
 
 

@@ -59,12 +59,12 @@ class LatentReport:
         """Plain values, unrounded."""
         return {**asdict(self), "used": self.used}
 
-    def lines(self) -> list[str]:
-        """Two lines for people."""
+    def lines(self, unused: str = "pose and previous frame tell nearly all (notebook 05)") -> list[str]:
+        """Two lines for people; ``unused`` is the reason that is given where z is not used."""
         carries = f"z carries {self.kl:.3f} nats a frame; {self.active_units} of its {self.units} numbers are active"
         worth = f"PSNR with z from the posterior {self.psnr_mu:.2f}, at the prior's mean {self.psnr_zero:.2f}, "
         worth += f"drawn {self.psnr_draws:.2f}, best of {self.draws}: {self.best_of:.2f} dB"
-        why = "" if self.used else ": z is not used, for pose and previous frame tell nearly all (notebook 05)"
+        why = "" if self.used else f": z is not used, for {unused}"
         return [carries + why, f"{worth} ({self.frames} frames)"]
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from labutils.config import LabConfig
 from labutils.errors import LabError
-from labutils.profiles import LIGHTS, PROFILES, Profile, default_profile
+from labutils.profiles import PROFILES, Profile, default_profile
 
 if TYPE_CHECKING:  # a command imports what it needs when it runs, so that --help is there at once
     import numpy as np
@@ -29,6 +29,8 @@ if TYPE_CHECKING:  # a command imports what it needs when it runs, so that --hel
     from labutils.model import ConditionalVAE
     from labutils.report import Report
     from labutils.training import Callback
+
+    Futures = tuple[list[str], np.ndarray]
 
 PROG = "python -m labutils"
 GROUPS = ("data", "model", "training", "schedules", "output")
@@ -235,8 +237,11 @@ def validate(args: argparse.Namespace) -> None:
     validate_model(_config(args, checkpoint=True))
 
 
-def validate_model(cfg: LabConfig) -> "tuple[Report, Video]":
-    """What ``validate`` does with the checkpoint of ``cfg``; returns the report and the validation video."""
+def validate_model(cfg: LabConfig) -> "tuple[Report, Video, Futures]":
+    """What ``validate`` does with the checkpoint of ``cfg``; returns the report, the validation video, and what z does.
+
+    The last are the lines about z, and the rollouts with z from the prior, uint8 (draws, T, H, W, 3).
+    """
     from labutils import show
     from labutils.dataset import load_split
 
@@ -247,13 +252,14 @@ def validate_model(cfg: LabConfig) -> "tuple[Report, Video]":
     show.save(show.psnr_per_frame({"prediction": sequence.psnr}, sequence.baselines), out / "psnr.png")
     show.write_gif(out / "prediction.gif", _panels(sequence.prediction, val))
     title = f"Validation, {len(sequence.psnr)} predicted frames: PSNR {report.average:.2f} dB, SSIM {report.ssim:.3f}"
-    lines = [title, *report.baseline_lines(), *_latent_lines(cfg, model, val, out)]
+    futures = _measure_z(cfg, model, val, out)
+    lines = [title, *report.baseline_lines(), *futures[0]]
     print("\n".join([*lines, f"Wrote psnr.json, latent.json, psnr.png and prediction.gif in {out}"]))
-    return report, val
+    return report, val, futures
 
 
-def _latent_lines(cfg: LabConfig, model: "ConditionalVAE", val: "Video", out: Path) -> list[str]:
-    """Measure what z is for on the validation video, write latent.json, and say it."""
+def _measure_z(cfg: LabConfig, model: "ConditionalVAE", val: "Video", out: Path) -> "Futures":
+    """Measure what z is for on the validation video, and write latent.json."""
     from labutils import dance
     from labutils.analysis import measure_latent, prior_rollouts
     from labutils.images import atomic_file
@@ -265,12 +271,13 @@ def _latent_lines(cfg: LabConfig, model: "ConditionalVAE", val: "Video", out: Pa
     found, lines = latent.to_json(), latent.lines()
     states, switch = dance.stage_lights(cfg.DR)
     if states:
+        lines = latent.lines("training was too short, or a nat too dear (sigma_x), to learn the light")
         switched = dance.describe_lights(samples, states, switch)
         found["lights"] = {**dataclasses.asdict(switched), "variation": switched.variation}
         lines.append(f"{switched}; z would carry {dance.information(states, switch):.2f} nats a frame at best")
     with atomic_file(out / "latent.json") as file:
         file.write((json.dumps(found, indent=1) + "\n").encode())
-    return lines
+    return lines, samples
 
 
 def test_arguments(parser: argparse.ArgumentParser) -> None:
@@ -371,8 +378,8 @@ def run(args: argparse.Namespace) -> None:
         raise LabError("run trains a new model and takes no --ckpt_path; use train, validate and test")
     if args.lights and "DR" in flags:
         raise LabError("--lights makes its own data set; use it without --DR")
-    lit = dict(DR=f"data/lights-{profile.name}", **LIGHTS) if args.lights else {}
-    cfg = profile.config(**{**lit, **flags})
+    lit = dict(DR=f"data/lights-{profile.name}", **profile.lights()) if args.lights else {}
+    cfg = profile.config(**lit).replace(**flags)
     step = _Steps(4)
     with step("data"):
         if "DR" not in flags:

@@ -75,10 +75,7 @@ class LabConfig:
         3, "training", "replay: every second scene is moved by up to so many pixels; 0: none", NOT_NEGATIVE
     )
     sigma_x: float = _setting(
-        0.3,
-        "training",
-        "std of p(x | z): the weight of KL is beta * 2 sigma_x^2 / (3 H W); beta 1 is the ELBO",
-        POSITIVE,
+        0.3, "training", "std of p(x | z): KL weighs beta * 2 sigma_x^2 / (3 H W); beta 1 is the ELBO", POSITIVE
     )
     feedback_grad: bool = _setting(
         False, "training", "clips mode: let gradients flow through the generated previous frame"

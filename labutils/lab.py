@@ -30,7 +30,7 @@ from labutils.config import LabConfig
 from labutils.dataset import load_split, load_test
 from labutils.errors import LabError
 from labutils.images import Video
-from labutils.profiles import LIGHTS, Profile, default_profile
+from labutils.profiles import Profile, default_profile
 
 if TYPE_CHECKING:
     import torch
@@ -190,7 +190,10 @@ def lights(**changes: Any) -> dict[str, Any]:
 
     ``lab.trained("lights", **lab.lights())``; ``lab.videos(**lab.lights())``.
     """
-    return {"DR": str(data_root(lights=True)), **LIGHTS, **changes}
+    settings = profile().lights()
+    if {"minutes", "num_epoch"} & set(changes):  # another budget
+        del settings["steps"]
+    return {"DR": str(data_root(lights=True)), **settings, **changes}
 
 
 def videos(**changes: Any) -> tuple[Video, Video]:
@@ -268,8 +271,9 @@ def trained(name: str = "base", callbacks: Sequence[Any] = (), fresh: bool = Fal
     train, val = videos(**changes)
     rivals = {key: float(value.mean()) for key, value in Baselines(train, poses=False).scores(val).items()}
     if short := shortfall(found.val_psnr, rivals):
-        print(f"The model {name} has learned too little: {short}.")
-        print(f"Train it for longer: lab.trained({name!r}, steps={4 * len(found.history)}), or a larger LAB_PROFILE")
+        print(f"{name} is below a baseline: {short}.")
+        longer = f"lab.trained({name!r}, steps={4 * len(found.history)})"
+        print(f"If that is not its purpose, train for longer: {longer}, or a larger LAB_PROFILE")
     return found
 
 

@@ -28,8 +28,15 @@ class Profile:
         """The profile's LabConfig, with ``changes`` on top."""
         return LabConfig(**{"DR": f"data/dance-{self.name}", **self.settings}).replace(**changes)
 
+    def lights(self) -> dict[str, Any]:
+        """Settings with which z learns the stage lights; without those of the data."""
+        return {**LIGHTS, "steps": LIGHTS_STEPS[self.name]}
 
-LIGHTS = dict(posterior="innovation", sigma_x=1.4, N_dim=2)  # with these z learns the stage lights
+
+# With these z learns the stage lights: at twice the learning rate or half the steps it switches them too often.
+LIGHTS = dict(posterior="innovation", sigma_x=2.0, N_dim=2, width=8, lr=1e-3, kl_anneal_type="Monotonic",
+              kl_anneal_ratio=0.5)  # fmt: skip
+LIGHTS_STEPS = {"smoke": 40, "quick": 4000, "full": 12000}
 PROFILES = {
     "smoke": Profile("smoke", 128, 40, 2, 40, dict(steps=40, batch_size=1, val_vi_len=40, width=8)),
     "quick": Profile("quick", 2520, 630, 6, 630, dict(steps=1200)),

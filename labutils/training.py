@@ -94,10 +94,8 @@ class Objective(nn.Module):
     def __init__(self, model: ConditionalVAE, cfg: LabConfig):
         super().__init__()
         shared = {id(w): w for w in (*model.parameters(), *model.buffers())}
-        self.model, self.cfg = (
-            copy.deepcopy(model, shared),
-            cfg,
-        )  # the same weights, but Ctrl-C cannot leave moved ones in ``model``
+        self.model = copy.deepcopy(model, shared)  # the same weights; but Ctrl-C cannot leave moved ones in ``model``
+        self.cfg = cfg
         self.kl_scale = 2 * cfg.sigma_x**2 / (3 * cfg.frame_H * cfg.frame_W)
 
     def forward(self, batch: Batch, beta: float) -> tuple[Tensor, Tensor, Tensor]:

@@ -17,8 +17,8 @@ import numpy as np
 from labutils.dance.renderer import empty_room
 from labutils.errors import LabError
 
-GAINS = np.array(  # of red, green and blue in each state; no two are closer than 0.3 in their most different channel
-    [(1, 1, 1), (1, 0.70, 0.42), (0.55, 0.72, 1), (0.95, 0.50, 0.85), (0.55, 1, 0.60)], np.float32
+GAINS = np.array(  # of red, green and blue: white, red, blue, green, all equally far from each other, and dim
+    [(1, 1, 1), (1, 0.55, 0.55), (0.55, 0.55, 1), (0.55, 1, 0.55), (0.55, 0.55, 0.55)], np.float32
 )
 WALL = 10 / 32  # part of the picture, from its top, in which light is read: the figure is seldom there
 CLEAN = 0.1  # a frame whose gains are all closer than this to a state's shows it cleanly

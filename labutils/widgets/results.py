@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from labutils import show
 from labutils.baselines import BASELINES
 from labutils.config import LabConfig
@@ -15,22 +17,25 @@ from labutils.report import Report
 from labutils.widgets.page import write_page
 from labutils.widgets.scrubber import Clip, FrameScrubber
 
+FUTURES, FUTURE = 3, 250  # rollouts that the page shows side by side, and frames of each
+
 
 def write_summary(
     path: str | Path, cfg: LabConfig, history: Sequence[dict[str, Any]],
-    validation: tuple[Report, Video], test: tuple[Report, Sequence[Video]],
+    validation: tuple[Report, Video, tuple[Sequence[str], np.ndarray]], test: tuple[Report, Sequence[Video]],
 ) -> Path:  # fmt: skip
     """Write a page that opens without kernel and network.
 
     Args:
         history: the rows of history.csv.
-        validation: the report and the video of the validation.
+        validation: the report and the video of the validation, what there is to say of z, and rollouts that differ in
+            z only, uint8 (draws, T, H, W, 3).
         test: the report and the videos of the test sequences.
 
     Returns:
         ``path``.
     """
-    (val_report, val), (test_report, videos) = validation, test
+    (val_report, val, (told, draws)), (test_report, videos) = validation, test
     named = [("validation", val_report.sequences[0], val)]
     named += [(f"test {k}", s, v) for k, (s, v) in enumerate(zip(test_report.sequences, videos, strict=True), start=1)]
     clips = [
@@ -48,6 +53,10 @@ def write_summary(
         _result(test_report),
         FrameScrubber(clips),
         _table(named),
+        "<h2>What z is for</h2>",
+        *(f"<p>{html.escape(line)}.</p>" for line in told),
+        "<p>Several futures of the validation video: one first frame, the same poses, and z drawn anew.</p>",
+        _futures(val, draws),
         "<h2>Training</h2>",
         _picture(show.loss_curves(history), "Loss, mean squared error, KL divergence and beta over training"),
         _picture(show.tfr_and_loss(history), "Teacher-forcing ratio beside the loss"),
@@ -55,6 +64,15 @@ def write_summary(
         _picture(show.psnr_bars(test_report), "PSNR of each test sequence beside the baselines"),
     ]
     return write_page(path, "CVAE video prediction: results", parts)
+
+
+def _futures(video: Video, draws: np.ndarray) -> FrameScrubber:
+    """Some of the rollouts side by side, for the first frames of the video."""
+    shown = {f"draw {k}": frames[:FUTURE] for k, frames in enumerate(draws[:FUTURES], start=1)}
+    frames = len(draws[0][:FUTURE])
+    return FrameScrubber.from_arrays(
+        video.labels[:frames], video.frames[:frames], shown, "validation", together=len(shown) > 1
+    )
 
 
 def _result(report: Report) -> str:

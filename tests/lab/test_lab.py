@@ -92,7 +92,8 @@ def test_the_dance_is_made_once_and_tells_its_light(home, capsys, monkeypatch):
 def test_the_dance_under_stage_lights_is_there_whatever_the_data(data, monkeypatch):
     monkeypatch.setitem(PROFILES, "smoke", Profile("smoke", 40, 12, 1, 12, PROFILES["smoke"].settings))
     found = lab.lights(N_dim=5, lr=0.5)
-    assert found == {**LIGHTS, "DR": str(data / "data/lights-smoke"), "N_dim": 5, "lr": 0.5}
+    assert found == {**LIGHTS, "DR": str(data / "data/lights-smoke"), "N_dim": 5, "lr": 0.5, "steps": 40}
+    assert "steps" not in lab.lights(minutes=1) and lab.config(**lab.lights(num_epoch=3)).steps is None
     assert stage_lights(found["DR"]) == (3, 0.05) and lab.data_root(lights=True) == Path(found["DR"])
     assert len(lab.videos(**found)[0].frames) == 40 and len(lab.videos()[0].frames) == 96
     assert lab.trained("lights", **{**found, **TINY}).model.cfg.posterior == "innovation"
@@ -117,7 +118,7 @@ def test_a_model_is_trained_once_for_its_settings(data, capsys):
     first = lab.trained("base", **TINY)
     line, *warning = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"trained base: 4 steps in \d+ s, validation PSNR \d+\.\d\d dB", line)
-    assert "base has learned too little" in warning[0] and "steps=16" in warning[1]
+    assert "base is below a baseline" in warning[0] and "steps=16" in warning[1]
     assert not first.model.training and first.seconds == first.history[-1]["seconds"] and first.val_psnr > 0
     assert first.folder.parent == lab.outputs() and first.folder.name.startswith("base-")
     (first.folder / "mark").touch()
