@@ -81,7 +81,7 @@ def decode_images(paths: Sequence[Path], out: np.ndarray, workers: int, progress
 
     pool = ThreadPoolExecutor(workers or os.cpu_count() or 1)
     try:
-        with tqdm(total=len(paths), desc=progress, unit="image", disable=progress is None) as bar:
+        with tqdm(total=len(paths), desc=progress, unit="image", disable=None if progress else True) as bar:
             for _ in pool.map(decode, range(len(paths)), chunksize=16):
                 bar.update()
     finally:

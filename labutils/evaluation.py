@@ -70,7 +70,10 @@ def rollouts(
     chunks = [group[i : i + batch] for group in groups.values() for i in range(0, len(group), batch)]
     predictions: list[Any] = [None] * len(videos)
     steps = sum(len(videos[chunk[0]].labels) - 1 for chunk in chunks)
-    with evaluating(model) as device, tqdm(total=steps, desc="predict", unit="frame", disable=not progress) as bar:
+    with (
+        evaluating(model) as device,
+        tqdm(total=steps, desc="predict", unit="frame", disable=None if progress else True) as bar,
+    ):
         for chunk in chunks:
             x1 = torch.stack([to_float(videos[k].frames[0]) for k in chunk])  # (B, 3, H, W)
             labels = torch.stack([to_float(videos[k].labels) for k in chunk])  # (B, T, 3, H, W)

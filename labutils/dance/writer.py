@@ -249,7 +249,7 @@ def _holds(out: Path, d: Dance) -> bool:
 def _write(d: Dance, root: Path, workers: int, progress: bool) -> None:
     """Render all into ``root``, a new folder; the mark comes last."""
     total = d.train + d.val + d.test_sequences * d.test_frames
-    with tqdm(total=total, unit="frame", desc="rendering the dance", disable=not progress) as bar:
+    with tqdm(total=total, unit="frame", desc="rendering the dance", disable=None if progress else True) as bar:
         if workers == 1 or total < 500:  # starting processes would take longer than the work
             for job in _jobs(d, root):
                 bar.update(job.render())
