@@ -15,24 +15,46 @@ solution and the mistakes that many make, each as a wrong answer:
 Where an answer is refused, the check is run again with each of the wrong answers, on the same inputs.  The first that
 fails at the same place with the same result is what the learner did, and its name is the hint.
 
+More than values is compared.  Inputs stay as they were, a tensor comes back as a tensor of the same dtype, a count as a
+whole number, and gradients are those of the reference: by each input that requires grad, and by each parameter of a
+module among the inputs.  So what a check hands in says whether its exercise is part of a training.
+
 In a notebook, ``checks.reparameterize(my_function)`` prints ``passed 3.1: reparameterize``, the same line every time;
 it says ``to do`` while the answer is missing, and raises ``CheckFailed`` where it is wrong.
 """
 
+import inspect
+import math
 import os
+import sysconfig
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
+from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 SEED = "LAB_CHECK_SEED"  # environment: another seed of the inputs, as grading uses
 SHOWN = 4  # numbers of a tensor that a message shows
 RTOL, ATOL = 1e-4, 1e-5
+FACTORS = {  # by which a result is off; only these tell anything where it is a single number
+    -1: "the sign is wrong",
+    2: "this is twice what is expected",
+    1 / 2: "this is half of what is expected",
+    3: "this is 3 times what is expected; there are 3 channels",
+    1 / 3: "this is a third of what is expected; there are 3 channels",
+    math.log(10): "this is ln 10 times what is expected: log10 and the natural logarithm differ by it",
+    1 / math.log(10): "this is what is expected over ln 10: log10 and the natural logarithm differ by it",
+    math.log(2): "this is ln 2 times what is expected: nats and bits differ by it",
+    1 / math.log(2): "this is what is expected over ln 2: nats and bits differ by it",
+}
+# Where code lies that no learner wrote
+LIBRARIES = (str(Path(__file__).parents[1]), *(sysconfig.get_paths()[k] for k in ("stdlib", "purelib", "platlib")))
 
 Answer = Callable[..., Any]
 Verify = Callable[[Any, torch.Generator], None]
@@ -112,13 +134,23 @@ class Exercise:
 
     def failure(self, answer: Any, seed: int) -> CheckFailed | None:
         """How the answer fails, before the mistakes are looked at; None where it passes."""
-        with torch.random.fork_rng(devices=[]):  # an answer may draw from the global generator
-            torch.manual_seed(seed)
-            try:
-                self.verify(answer, torch.Generator().manual_seed(seed + 1))
-            except CheckFailed as failure:
-                return failure.with_traceback(None)
+        try:
+            self._verify(answer, seed)
+        except CheckFailed as failure:
+            return failure.with_traceback(None)
+        except NotDone:
+            raise
+        except Exception as error:  # an answer may return what no check has thought of
+            if self.reference is None:
+                raise
+            self._verify(self.reference, seed)  # where the check itself is broken, this raises too
+            return CheckFailed("a result that can be compared", _told(error), "look at the type of what is returned")
         return None
+
+    def _verify(self, answer: Any, seed: int) -> None:
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():  # an answer may draw from the global generator
+            torch.manual_seed(seed)
+            self.verify(answer, torch.Generator().manual_seed(seed + 1))
 
     def _mistake(self, failure: CheckFailed, seed: int) -> str:
         """The first mistake that fails in the same way, or ""."""
@@ -166,42 +198,68 @@ def agree(
 ) -> Any:  # fmt: skip
     """Call answer and reference with copies of the inputs, compare the results, and return the answer's.
 
+    The values come first, then what kind of thing they are, then gradients.
+
     Args:
         what: the name of the result.
+        inputs: by those that require grad, and by the parameters of modules, gradients are compared.
         parts: names of the values, where several are returned.
         order: in which they are compared; one that tells mistakes apart comes first.
 
     Raises:
         NotDone, CheckFailed: see ``call``, ``unpack`` and ``compare``.
     """
-    got, expected = call(answer, *map(_copy, inputs)), reference(*map(_copy, inputs))
-    if not parts:
-        compare(what, got, expected, rtol, atol)
-    else:
-        got = unpack(got, *parts)
-        for k in order or range(len(parts)):
-            compare(f"{parts[k]} {what}".strip(), got[k], expected[k], rtol, atol)
-    return got
+
+    def results(function: Answer) -> tuple[Any, Any, list[Tensor]]:
+        given, leaves = zip(*map(_copy, inputs)) if inputs else ((), ())
+        result = function(*given)
+        return result, (unpack(result, *parts) if parts else [result]), [leaf for some in leaves for leaf in some]
+
+    mine = partial(call, answer)
+    (result, got, by), (_, expected, theirs) = results(mine), results(reference)
+    titles = [f"{part} {what}".strip() for part in parts] or [what]
+    places = order or range(len(titles))
+    for k in places:
+        try:
+            compare(titles[k], got[k], expected[k], rtol, atol)
+        except CheckFailed:
+            if _shape(got[k]) == _shape(expected[k]) and not same(results(mine)[1][k], got[k], equal_nan=True):
+                hint = "draw nothing yourself; use the noise that is handed in"
+                require(False, "the same result in each call", "another one in the second call", hint, titles[k])
+            raise
+    for k in places:
+        _compare_kind(titles[k], got[k], expected[k])
+    if by:
+        names = [leaf for value, name in zip(inputs, _names(answer, inputs)) for leaf in _leaf_names(value, name)]
+        for k in places:
+            _compare_gradients(titles[k], got[k], expected[k], names, by, theirs)
+    return result
 
 
-def call(answer: Any, *args: Any, **kwargs: Any) -> Any:
-    """The learner's function applied to ``args``.
+def call(answer: Any, *args: Any, changes: Collection[int] = ()) -> Any:
+    """The learner's function applied to ``args``, which it must not change, but for those at the places ``changes``.
 
     Raises:
         NotDone: it raises NotImplementedError.
-        CheckFailed: it is no function, raises something else, or gives None.
+        CheckFailed: it is no function, raises something else, gives None, or changes an input.
     """
     if not callable(answer):
         fail("a function", f"{type(answer).__name__} {show(answer)}", "hand over the function itself, not its result")
+    before = [_frozen(value) for value in args]
     try:
-        result = answer(*args, **kwargs)
-    except NotImplementedError:
-        raise NotDone from None
-    except Exception as error:  # whatever the learner's code does wrong
-        given = ", ".join([show(a) for a in args] + [f"{k}={show(v)}" for k, v in kwargs.items()])
-        fail(f"a result for ({given})", f"{type(error).__name__}: {error}", _line(error))
+        result = answer(*args)
+    except (Exception, SystemExit) as error:  # whatever the learner's code does wrong
+        inside, last = _learners_line(error)
+        if isinstance(error, NotImplementedError) and last:
+            raise NotDone from None
+        hint = "stay in torch: what goes through NumPy has no gradient" if "requires grad" in str(error) else inside
+        fail(f"a result for ({', '.join(map(show, args))})", _told(error), hint)
     if result is None:
         fail("a value", "None", "the function does not return what it computes; is a `return` missing?")
+    for k, name in enumerate(_names(answer, args)):
+        if k not in changes and not _alike(_frozen(args[k]), before[k]):
+            hint = "work on a copy; what writes in place is x[…] = …, x += …, and methods with an underscore, x.mul_(…)"
+            raise CheckFailed(f"{name} as it was", f"{name} has changed", hint, place=f"input {k} as it was")
     return result
 
 
@@ -262,7 +320,7 @@ def same(a: Any, b: Any, rtol: float = RTOL, atol: float = ATOL, equal_nan: bool
         return type(a) is type(b) and bool(a == b)
     try:
         x, y = _array(a), _array(b)
-    except (TypeError, ValueError):
+    except NO_ARRAY:
         return False
     return x.shape == y.shape and bool(np.allclose(x, y, rtol=rtol, atol=atol, equal_nan=equal_nan))
 
@@ -270,10 +328,10 @@ def same(a: Any, b: Any, rtol: float = RTOL, atol: float = ATOL, equal_nan: bool
 def show(value: Any) -> str:
     """A value in a few words: kind, shape and first numbers."""
     if isinstance(value, (str, bool)) or value is None or callable(value):
-        return getattr(value, "__name__", None) or repr(value)
+        return getattr(value, "__name__", None) or (type(value).__name__ if callable(value) else repr(value))
     try:
         x = _array(value)
-    except (TypeError, ValueError):
+    except NO_ARRAY:
         return f"{type(value).__name__} {str(value)[:60]}"
     if x.ndim == 0:
         return f"{x.item():.6g}"
@@ -281,11 +339,118 @@ def show(value: Any) -> str:
     return f"shape {tuple(x.shape)}: [{numbers}{', …' if x.size > SHOWN else ''}]"
 
 
-def _copy(value: Any) -> Any:
-    """What an answer may change without harm."""
-    if isinstance(value, list):
-        return [_copy(part) for part in value]
-    return value.clone() if isinstance(value, Tensor) else value.copy() if isinstance(value, np.ndarray) else value
+# ---------------------------------------------------------------------------------------------------------- inputs
+
+
+def _copy(value: Any) -> tuple[Any, list[Tensor]]:
+    """What an answer may change without harm, and the leaves of its graph, by which gradients are taken."""
+    if isinstance(value, nn.Module):
+        return value, list(value.parameters())
+    if isinstance(value, Tensor) and value.requires_grad:
+        leaf = value.detach().clone().requires_grad_()
+        return leaf.clone(), [leaf]  # no leaf itself: torch would refuse to work on that in place, in other words
+    return _frozen(value), []
+
+
+def _frozen(value: Any) -> Any:
+    """A copy of numbers in any wrapping; of a module its state; everything else itself."""
+    if isinstance(value, nn.Module):
+        return _frozen([*value.state_dict().values(), [p.requires_grad for p in value.parameters()]])
+    if isinstance(value, dict):
+        return {key: _frozen(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)([_frozen(part) for part in value])
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    return value.copy() if isinstance(value, np.ndarray) else value
+
+
+def _alike(a: Any, b: Any) -> bool:
+    """Whether two results of ``_frozen`` are the same."""
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(_alike(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(_alike, a, b))
+    return same(a, b, 0, 0, equal_nan=True) if isinstance(a, (Tensor, np.ndarray)) else bool(a is b or a == b)
+
+
+def _names(answer: Any, args: Sequence[Any]) -> list[str]:
+    """What the learner's function calls its arguments."""
+    try:
+        names = list(islice(inspect.signature(answer).parameters, len(args)))
+    except (TypeError, ValueError):
+        names = []
+    return [*names, *(f"input {k + 1}" for k in range(len(names), len(args)))]
+
+
+def _leaf_names(value: Any, name: str) -> list[str]:
+    """Names of the leaves that ``_copy`` finds."""
+    if isinstance(value, nn.Module):
+        return [f"{name}.{parameter}" for parameter, _ in value.named_parameters()]
+    return [name] if isinstance(value, Tensor) and value.requires_grad else []
+
+
+# --------------------------------------------------------------------------------------------------------- results
+
+NO_ARRAY = (TypeError, ValueError, RuntimeError)
+
+
+def _compare_kind(what: str, got: Any, expected: Any) -> None:
+    """A tensor is a tensor of the same dtype, and a count is a whole number.
+
+    A single number may be one of Python, of NumPy or of torch, unless it must be differentiated.
+    """
+    if isinstance(expected, Tensor) and (expected.ndim or expected.requires_grad):
+        hint = "torch.from_numpy makes a tensor of an array" if isinstance(got, np.ndarray) else ""
+        if expected.requires_grad:
+            hint = "no .item(), float() or NumPy: gradients must be able to pass"
+        require(isinstance(got, Tensor), "a torch.Tensor", type(got).__name__, hint, what)
+        to = f"to make it so, .to({expected.dtype}); or look where the other dtype comes in"
+        require(got.dtype == expected.dtype, str(expected.dtype), str(got.dtype), to, what)
+    elif not isinstance(expected, (Tensor, bool)) and np.asarray(expected).dtype.kind == "i":
+        whole = not got.is_floating_point() if isinstance(got, Tensor) else np.asarray(got).dtype.kind in "iu"
+        found = f"{show(got)}, a {type(got).__name__}"
+        require(whole, "a whole number", found, "int() makes one; // divides whole numbers, / gives a float", what)
+
+
+def _compare_gradients(
+    what: str, got: Any, expected: Any, names: Sequence[str], by: Sequence[Tensor], theirs: Sequence[Tensor]
+) -> None:
+    """The gradient of a weighted sum of ``got`` by each leaf is that of ``expected``."""
+    if not isinstance(expected, Tensor):
+        return
+    weights = torch.linspace(0.5, 1.5, expected.numel(), dtype=expected.dtype).view(expected.shape)
+
+    def slopes(value: Tensor, leaves: Sequence[Tensor]) -> Sequence[Tensor]:
+        if not value.requires_grad:
+            return [torch.zeros_like(leaf) for leaf in leaves]
+        return torch.autograd.grad(value, leaves, weights, True, allow_unused=True, materialize_grads=True)
+
+    wanted = slopes(expected, theirs)
+    try:
+        found = slopes(got, by)
+    except RuntimeError as error:
+        hint = "an operation in place (exp_, mul_, …) overwrote what the backward pass needs; use exp, *, +"
+        fail("a gradient", _told(error), hint, what)
+    noise = 1e-5 * max(float(right.abs().max()) for right in wanted)
+    for k, (name, right, mine) in enumerate(zip(names, wanted, found)):
+        if same(mine, right, 1e-3, noise):
+            continue
+        shown, came = ("none" if same(v, 0 * v, 0, noise) else show(v) for v in (right, mine))
+        if shown == "none":
+            hint = f"{name} must be cut off from the graph: detach()"
+        elif came == "none":
+            hint = f"{name} is cut off from the graph: no detach(), .data, .item() or torch.no_grad() on the way"
+        else:
+            hint = "a part of it is cut off from the graph: no detach(), .data, .item() or torch.no_grad() on the way"
+        raise CheckFailed(shown, came, hint, f"gradient of {what} by {name}", f"{what}: gradient {k}", mine)
+
+
+def _shape(value: Any) -> Any:
+    try:
+        return _array(value).shape
+    except NO_ARRAY:
+        return None
 
 
 def _array(value: Any) -> np.ndarray:
@@ -300,7 +465,7 @@ def _general_cause(got: Any, expected: Any, rtol: float, atol: float) -> str:
         return ""
     try:
         x, y = _array(got), _array(expected)
-    except (TypeError, ValueError):
+    except NO_ARRAY:
         return f"a number or tensor was expected, not {type(got).__name__}"
     if x.shape != y.shape:
         if x.ndim == y.ndim >= 2 and x.swapaxes(-1, -2).shape == y.shape:
@@ -313,23 +478,30 @@ def _general_cause(got: Any, expected: Any, rtol: float, atol: float) -> str:
     if np.isnan(x).any():
         return "NaN: a logarithm or root of a negative number, or 0 / 0"
     pair = np.abs(y) > atol
-    if pair.any():
-        ratio = x[pair] / y[pair]
-        if abs(ratio.mean()) > atol and np.allclose(ratio, ratio.mean(), rtol=max(rtol, RTOL)):
-            factor = float(ratio.mean())
-            if abs(factor + 1) < 1e-3:
-                return "the sign is wrong"
-            return f"everything is {factor:.6g} times what is expected"
-    if np.allclose(x - y, (x - y).mean(), rtol=RTOL, atol=atol):
+    ratio = x[pair] / y[pair]
+    if ratio.size and abs(ratio.mean()) > atol and np.allclose(ratio, ratio.mean(), rtol=max(rtol, RTOL)):
+        factor = float(ratio.mean())
+        named = next((text for number, text in FACTORS.items() if math.isclose(factor, number, rel_tol=1e-3)), "")
+        if named or x.size > 1:
+            return named or f"everything is {factor:.6g} times what is expected"
+    if x.size > 1 and np.allclose(x - y, (x - y).mean(), rtol=RTOL, atol=atol):
         return f"everything is off by {float((x - y).mean()):.6g}"
     return ""
 
 
-def _line(error: Exception) -> str:
-    """The line of the learner's code where it happened, if it is known."""
-    trace, place = error.__traceback__, ""
+def _told(error: BaseException) -> str:
+    """An error in one line."""
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {text if len(text) < 160 else text[:157] + '…'}".removesuffix(": ")
+
+
+def _learners_line(error: BaseException) -> tuple[str, bool]:
+    """The line of the learner's code where an error happened, if it is known; and whether it was raised right there."""
+    trace, line, last = error.__traceback__, "", False
     while trace is not None:
-        if "labutils" not in trace.tb_frame.f_code.co_filename.replace("\\", "/").split("/"):
-            place = f"it happened in line {trace.tb_lineno} of {trace.tb_frame.f_code.co_name}"
+        code = trace.tb_frame.f_code
+        last = not code.co_filename.startswith(LIBRARIES)
+        if last:
+            line = f"it happened in line {trace.tb_lineno} of {code.co_name}"
         trace = trace.tb_next
-    return place
+    return line, last

@@ -146,4 +146,4 @@ def free_bits(answer: Any, g: torch.Generator) -> None:
     scale = torch.linspace(0.02, 1.5, N)  # some dimensions lie below lam, others above
     mu, logvar = torch.randn(B, N, generator=g) * scale, 0.4 * torch.randn(B, N, generator=g) * scale - scale
     lam = 0.7 + 0.2 * torch.rand((), generator=g).item()
-    agree("the KL term with free bits", answer, _bits, mu, logvar, lam)
+    agree("the KL term with free bits", answer, _bits, mu.requires_grad_(), logvar.requires_grad_(), lam)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from labutils.checks.core import Answer, NotDone, agree, call, compare, exercise, require, same
+from labutils.checks.core import Answer, NotDone, agree, exercise, require
 
 
 @exercise("8.1", "spot the leak", "c", {
@@ -99,17 +99,11 @@ def _smoothed(
     return np.array([mean(y[max(0, low(i, window)) : high(i, window)], window) for i in range(len(y))])
 
 
-def _in_place(y: np.ndarray, window: int) -> np.ndarray:
-    y[:] = _smoothed(y, window)
-    return y
-
-
 def _whole_windows(y: np.ndarray, window: int) -> np.ndarray:
     return np.array([y[i : i + window].mean() for i in range(max(1, len(y) - window + 1))])
 
 
 @exercise("8.4", "smooth a loss curve", _smoothed, {
-    "write the result into a new array: y was changed": _in_place,
     "at the ends fewer values lie in the window: divide by their number, not by the window":
         dict(mean=lambda part, w: part.sum() / w),
     "the window only looks back, which shifts the curve to the right by half a window; centre it":
@@ -123,10 +117,7 @@ def _whole_windows(y: np.ndarray, window: int) -> np.ndarray:
     "median, where the mean is asked for": dict(mean=lambda part, w: np.median(part)),
 })  # fmt: skip
 def smooth(answer: Any, g: torch.Generator) -> None:
-    """y (n,), odd window -> (n,): the mean of what lies in a window centred on each place."""
-    for n, window in ((12, 5), (9, 3), (7, 1), (5, 9)):
+    """y (n,), odd window -> (n,): the mean of what lies in a window centred on each place; no window exceeds y."""
+    for n, window in ((12, 5), (9, 3), (7, 1), (5, 5)):
         y = np.exp(torch.randn(n, generator=g, dtype=torch.float64).numpy() - np.linspace(0, 2, n))
-        given = y.copy()
-        got = call(answer, given, window)
-        require(same(given, y, 0, 0), "y as it was", given)
-        compare(f"{n} values, window {window}", got, _smoothed(y, window))
+        agree(f"{n} values, window {window}", answer, _smoothed, y, window)

@@ -39,8 +39,9 @@ def _summed(
 })  # fmt: skip
 def gaussian_kl(answer: Any, g: torch.Generator) -> None:
     """(mu_q, logvar_q, mu_p, logvar_p), each (B, N, h, w) -> KL(q || p) in nats, (B,)."""
-    mu_q, logvar_q, mu_p, logvar_p = torch.randn(4, 5, 6, 2, 3, generator=g)  # each (B, N, h, w)
-    agree("KL(q || p) of each sample", answer, _summed, mu_q, logvar_q, mu_p, logvar_p)
+    given = [torch.randn(5, 6, 2, 3, generator=g).requires_grad_() for _ in range(4)]  # each (B, N, h, w)
+    agree("KL(q || p) of each sample", answer, _summed, *given)
+    mu_q, logvar_q = (value.detach() for value in given[:2])
     agree("KL(q || q)", answer, _summed, mu_q, logvar_q, mu_q, logvar_q, atol=1e-4)
 
 
@@ -145,7 +146,7 @@ def _one_step(answer: Any, g: torch.Generator, tfr: float, n: int = 7, batch: in
         calls.append((t.clone(), previous.clone()))
         return 200 + t[:, None, None, None] + torch.zeros_like(previous)  # (B, 3, H, W)
 
-    t = call(answer, frames.clone(), replay, batch, tfr, predict)
+    t = call(answer, frames, replay, batch, tfr, predict, changes=[1])
     require(isinstance(t, Tensor) and t.shape == (batch,), f"t, a tensor ({batch},)", t)
     require(len(calls) == 1, "one call of predict", f"{len(calls)} calls")
     given, previous = calls[0]

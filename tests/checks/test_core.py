@@ -157,28 +157,110 @@ def test_call_of_what_raises_names_the_line():
         y = x[0]
         return y + undefined  # noqa: F821
 
-    failure = refused(call, answer, torch.zeros(2, 3), scale=0.5)
-    assert failure.expected == "a result for (shape (2, 3): [0, 0, 0, 0, …], scale=0.5)"
+    failure = refused(call, answer, torch.zeros(2, 3), 0.5)
+    assert failure.expected == "a result for (shape (2, 3): [0, 0, 0, 0, …], 0.5)"
     assert failure.got == "NameError: name 'undefined' is not defined"
     assert failure.hint.startswith("it happened in line") and failure.hint.endswith("of answer")
 
 
+def raises(error):
+    def answer(x):
+        raise error
+
+    return answer
+
+
+def no_kl(x):
+    uniform = torch.distributions.Uniform(0.0, 1.0)
+    return torch.distributions.kl_divergence(torch.distributions.Binomial(3, 0.5), uniform) + x
+
+
+@pytest.mark.parametrize(
+    "answer, got",
+    [
+        (raises(RuntimeError("first\nsecond")), "RuntimeError: first"),
+        (raises(ValueError("long " * 100)), "ValueError: long"),
+        (raises(SystemExit("bye")), "SystemExit: bye"),
+        (raises(KeyError()), "KeyError"),
+        (no_kl, "NotImplementedError"),  # torch's, so the answer is not missing
+        (lambda x: x.requires_grad_().numpy(), "RuntimeError: Can't call numpy()"),
+    ],
+)
+def test_whatever_an_answer_raises_is_told_in_a_line(answer, got):
+    failure = refused(call, answer, torch.ones(2))
+    assert failure.got.startswith(got) and len(failure.got) < 200 and len(str(failure).splitlines()) == 3
+
+
+class Odd:
+    """Nothing can be done with it."""
+
+    def __getattr__(self, name):
+        raise OSError("no")
+
+
+def test_what_the_check_cannot_deal_with_is_the_answers_fault_where_the_reference_passes():
+    def verify(answer, g):
+        assert call(answer).shape == ()
+
+    check = Exercise("99.2", "odd", verify, lambda: torch.tensor(1))
+    failure = refused(check.judge, Odd)
+    assert failure.got == "OSError: no" and "type of what is returned" in failure.hint
+    check.reference = Odd
+    with pytest.raises(OSError):
+        check.judge(Odd)
+
+
 def test_call_hands_on_arguments_result_and_a_missing_answer():
-    assert call(lambda a, b=1: a + b, 2, b=3) == 5
+    assert call(lambda a, b=1: a + b, 2, 3) == 5
     with pytest.raises(NotDone):
         call(absent)
 
 
+def double_first(x):
+    x[0] *= 2
+    return 1
+
+
+def double_inside(x):
+    double_first(x["rows"][0])
+    return 1
+
+
+def freeze(x):
+    x.requires_grad_(False)
+    return 1
+
+
+@pytest.mark.parametrize(
+    "answer, given",
+    [
+        (double_first, torch.ones(2)),
+        (double_first, torch.ones(2, requires_grad=True) * 1),
+        (double_first, np.ones(2)),
+        (double_first, [3, 4]),
+        (double_inside, {"rows": [np.ones(2)]}),
+        (lambda x: x.pop("a"), {"a": 1}),
+        (lambda x: double_first(x.weight.data), torch.nn.Linear(2, 2)),
+        (freeze, torch.nn.Linear(2, 2)),
+    ],
+)
+def test_no_answer_may_change_its_input_but_where_it_is_asked_to(answer, given):
+    failure = refused(call, lambda first, x: answer(x), 0, given)
+    assert failure.got == "x has changed" and "copy" in failure.hint
+    nan = torch.full((2,), math.nan)
+    assert call(lambda x, y: x[0] is None or y, nan, given, changes=[1]) is given  # NaN is no change
+
+
 def test_agree_hands_out_copies_and_compares_each_part():
-    x, y, rows = torch.ones(2), np.ones(2), [np.ones(2)]
+    x, y = torch.ones(2), torch.ones(2, requires_grad=True)
+    given = []
 
-    def answer(x, y, rows):
-        x.add_(1), rows[0].fill(7)
-        y += 1
-        return x, y
+    def answer(*inputs):
+        given.extend(inputs)
+        return inputs[0] + 1, [2, 2]
 
-    got = agree("of it", answer, lambda x, y, rows: (x + 1, [2, 2]), x, y, rows, parts=("a", "b"))
-    assert got[0].tolist() == [2, 2] and [*x, *y, *rows[0]] == [1] * 6
+    got = agree("of it", answer, lambda x, y: (x + 1, [2, 2]), x, y, parts=("a", "b"))
+    assert got[0].tolist() == [2, 2] and given[0] is not x and given[1].requires_grad and not given[1].is_leaf
     both_wrong = lambda x: ([9, 9], [0, 1]), lambda x: ([1, 1], [2, 2])
     failure = refused(agree, "of it", *both_wrong, 0, parts=("a", "b"), order=(1, 0))
     assert failure.what == "b of it" and "[2, 2]" in failure.expected and "[0, 1]" in failure.got
@@ -194,6 +276,83 @@ def test_unpack(got):
 @pytest.mark.parametrize("got, found", [(torch.ones(2, 3), "shape (2, 3)"), (5, "one value, 5"), ("ab", "'ab'")])
 def test_unpack_of_one_thing(got, found):
     assert found in refused(checks.unpack, got, "mean", "error").got
+
+
+# ---------------------------------------------------------------------------------------------- kinds and gradients
+
+
+def product(a, b):
+    return a * b.exp()
+
+
+@pytest.mark.parametrize(
+    "answer, hint",
+    [
+        (lambda a, b: (a * b.exp()).detach(), "a is cut off"),
+        (torch.no_grad()(product), "a is cut off"),
+        (lambda a, b: a * b.detach().exp(), "b is cut off"),
+        (lambda a, b: a.detach() / 2 * b.exp() + a / 2 * b.exp(), "a part of it is cut off"),
+        (lambda a, b: (a * b.exp()).detach().numpy(), "no .item(), float() or NumPy"),
+        (lambda a, b: (a * b.exp()).double(), "to make it so, .to(torch.float32)"),
+    ],
+)
+def test_gradients_by_each_input_are_compared(answer, hint):
+    a, b = torch.tensor([0.5, 1.0, 2.0]), torch.ones(3)
+    given = a.requires_grad_(), b.requires_grad_()
+    assert refused(agree, "y", answer, product, *given).hint.startswith(hint)
+    agree("y", lambda a, b: b.exp() * a, product, *given)
+
+
+def test_gradients_are_compared_by_the_weights_of_modules_too():
+    layer, x = torch.nn.Linear(2, 2), torch.ones(2)
+    failure = refused(agree, "y", lambda net, x: net(x).detach(), lambda net, x: net(x), layer, x)
+    assert failure.what == "gradient of y by net.weight" and failure.got == "none"
+    agree("y", lambda net, x: net(x.detach()), lambda net, x: net(x), layer, x)  # x does not learn
+
+
+def test_a_gradient_where_none_must_be():
+    x = torch.ones(2, requires_grad=True)
+    failure = refused(agree, "y", lambda x: 2 * x, lambda x: 2 * x.detach(), x)
+    assert failure.expected == "none" and failure.hint == "x must be cut off from the graph: detach()"
+    agree("y", lambda y: torch.tensor([2.0, 2.0]), lambda x: 2 * x.detach(), x)
+
+
+def test_a_broken_graph_is_told():
+    def answer(x):
+        y = x.exp()
+        return y.mul_(1.0) + 0 * y.sin()
+
+    assert "in place" in refused(agree, "y", answer, torch.exp, torch.ones(2, requires_grad=True)).hint
+
+
+@pytest.mark.parametrize(
+    "got, expected, hint",
+    [
+        (np.ones(2), torch.ones(2), "torch.from_numpy"),
+        ([1, 1], torch.ones(2), ""),
+        (torch.ones(2, dtype=torch.int64), torch.ones(2), "to make it so, .to(torch.float32)"),
+        (4.0, 4, "int() makes one"),
+        ((1.0, 2), (1, 2), "int() makes one"),
+        (torch.tensor(4.0), 4, "int() makes one"),
+    ],
+)
+def test_the_kind_of_a_result_is_compared(got, expected, hint):
+    assert refused(agree, "y", lambda: got, lambda: expected).hint.startswith(hint)
+
+
+@pytest.mark.parametrize(
+    "got, expected",
+    [(1.0, torch.tensor(1.0)), (np.float64(1), torch.tensor(1.0)), (torch.tensor(1.0).double(), 1.0), (1, 1.0),
+     ([1.0], np.ones(1)), (np.int64(4), 4), (torch.tensor(4), 4), (torch.Size([1, 2]), (1, 2)), ([1, 2], (1, 2))],
+)  # fmt: skip
+def test_a_number_may_be_of_any_library(got, expected):
+    agree("y", lambda: got, lambda: expected)
+
+
+def test_what_is_drawn_anew_is_told_apart():
+    noisy = refused(agree, "y", lambda x: x + torch.rand(2), twice, torch.ones(2))
+    assert noisy.got == "another one in the second call"
+    assert refused(agree, "y", lambda x: torch.rand(3), twice, torch.ones(2)).hint.startswith("the shape differs")
 
 
 # ------------------------------------------------------------------------------------------------------------ compare
@@ -241,6 +400,11 @@ X = torch.arange(1.0, 13.0).reshape(3, 4)
         ("text", X, "a number or tensor was expected, not str"),
         (X, "text", ""),
         (torch.zeros(3), torch.ones(3), "everything is off by -1"),
+        (1.87, 1.0, ""),  # one number is always some multiple of another
+        (0.0, 1.0, ""),
+        (-1.0, 1.0, "the sign is wrong"),
+        (torch.tensor(2 * math.log(10)), 2.0, "this is ln 10 times"),
+        (X / 3, X, "this is a third"),
     ],
 )
 def test_causes_that_the_values_tell(got, expected, likely):

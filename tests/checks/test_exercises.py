@@ -141,15 +141,17 @@ OTHERS = [  # other ways to the right answer: torch's, the lab's own
     ("2.3", wiring),
     ("2.4", counted),
     ("3.1", modules.reparameterize),
-    ("3.1", lambda mu, logvar, eps: mu.add_(torch.exp(logvar.div_(2)) * eps)),  # works in place
+    ("3.1", lambda mu, logvar, eps: mu.clone().add_(torch.exp(logvar / 2) * eps)),  # in place, in a copy
     ("3.2", modules.kl_divergence),
     ("3.4", slopes),
     ("4.1", log_p),
+    ("4.1", lambda x, c, W, U, b, s: log_p(x, c, W, U, b, (s**2 + 1e-6) ** 0.5)),  # a jitter
     ("4.2", conditioned),
     ("4.3", below_log_p),
     ("5.1", lambda i, n, kind, M, R, a, b: KLAnnealing(kind, a, b, M, R)(i, n)),
     ("5.2", lambda epoch, *settings: TeacherForcing(*settings)(epoch)),
-    ("7.3", bytes_by_numpy),
+    ("7.3", lambda x: torch.from_numpy(bytes_by_numpy(x))),
+    ("8.4", lambda y, w: np.convolve(y, np.ones(w), "same") / np.convolve(np.ones(len(y)), np.ones(w), "same")),
     *((LETTERS, letters) for letters in ("C", {"c"}, ["c"], ("c",), " c ")),
     ("9.2", metrics.grade),
     ("9.3", lambda x: bytes_by_numpy(x).astype(int).ravel()),
@@ -190,6 +192,84 @@ def test_every_mistake_is_refused_with_its_own_hint(number, seed):
     if seed == 0:
         last = list(check.mistakes)[-1]
         assert refused(check.judge, check.mistakes[last], seed).hint == last
+
+
+def detached(number: str, **cut: int):
+    """The reference with the arguments ``cut`` (name=place) detached."""
+
+    def answer(*given):
+        return EXERCISES[number].reference(*(v.detach() if k in cut.values() else v for k, v in enumerate(given)))
+
+    return answer
+
+
+def loss(prediction, x, kl, beta, weight, l1):
+    error = prediction - x
+    return error.square().mean().item() + l1 * error.abs().mean() + beta * weight * kl.mean()
+
+
+def z_cut_off(model, x_prev, x_t, P_t, eps):
+    feature = model.label_transformation(P_t)
+    z, mu, logvar = model.posterior(x_t, feature, eps)
+    return model.step(x_prev, feature, z.detach()), mu, logvar
+
+
+def feature_cut_off(model, x_prev, x_t, P_t, eps):
+    feature = model.label_transformation(P_t)
+    z, mu, logvar = model.Gaussian_Predictor(model.frame_transformation(x_t).detach(), feature, eps)
+    return model.step(x_prev, feature, z), mu, logvar
+
+
+def overwriting(step, frames, labels, z):
+    for t in range(1, labels.shape[1]):
+        frames[:, t] = step(frames[:, t - 1], labels[:, t], z[:, t - 1]).clamp(0, 1)
+    return frames
+
+
+def fed_in_place(teacher, true, generated):
+    true[~teacher] = generated[~teacher].detach()
+    return true
+
+
+def endings_without_dot(names):
+    return [
+        n for n in names if n in EXERCISES["9.4"].reference([n]) or n.lower().endswith(("ckpt", "pt", "pth", "pyc"))
+    ]
+
+
+CUT, COPY = "cut off from the graph", "work on a copy"
+RIGHT_IN_VALUE = [  # what is right about these is the value
+    ("2.3", z_cut_off, CUT),
+    ("2.3", feature_cut_off, CUT),
+    ("2.3", torch.no_grad()(wiring), CUT),
+    ("3.1", detached("3.1", mu=0), CUT),
+    ("3.1", detached("3.1", logvar=1), CUT),
+    ("3.1", lambda mu, logvar, eps: logvar.div_(2).exp_().mul_(eps).add_(mu), COPY),
+    ("3.2", torch.no_grad()(modules.kl_divergence), CUT),
+    ("3.2", detached("3.2", logvar=1), CUT),
+    ("6.1", fed_in_place, COPY),
+    ("6.2", loss, CUT),
+    ("6.2", detached("6.2", kl=2), CUT),
+    ("7.1", overwriting, COPY),
+    ("7.3", lambda x: x.clamp_(0, 1).mul(255).round().byte(), COPY),
+    ("9.4", endings_without_dot, "with its dot"),
+]
+
+
+@pytest.mark.parametrize("number, answer, hint", RIGHT_IN_VALUE)
+def test_the_right_value_is_not_enough(number, answer, hint):
+    assert hint in refused(EXERCISES[number].judge, answer, 0).hint
+
+
+LEARN = ["2.3", "3.1", "3.2", "3.3", "4.3", "5.3", "6.1", "6.2", "6.3", "10.1"]  # parts of a training
+
+
+@each
+def test_gradients_are_compared_where_an_answer_is_part_of_a_training(number):
+    seen = []
+    EXERCISES[number].failure(lambda *given: seen.extend(given), 0)
+    weights = [q for v in seen for q in (v.parameters() if isinstance(v, nn.Module) else [v])]
+    assert any(isinstance(q, torch.Tensor) and q.requires_grad for q in weights) == (number in LEARN)
 
 
 @pytest.mark.parametrize("seed", range(4))
