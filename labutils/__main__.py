@@ -22,6 +22,8 @@ COMMANDS = {
     "train": ("labutils.commands", "train the conditional VAE"),
     "validate": ("labutils.commands", "predict the validation video from its first frame and measure PSNR and SSIM"),
     "test": ("labutils.commands", "predict all test sequences, print the assignment's table and the grade"),
+    "report": ("labutils.handin.commands", "collect your figures, your code and your words into the report"),
+    "pack": ("labutils.handin.commands", "make the archive to hand in, unless something is still missing"),
     "notebooks": ("labutils.teach.commands", "run the notebooks and store their outputs, or check what is stored"),
     "student": ("labutils.teach.commands", "make the folder to hand out: the notebooks without solutions"),
     "grade": ("labutils.teach.commands", "grade the exercises of submissions"),

@@ -24,9 +24,9 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
+from labutils.equations import mathml
 from labutils.errors import LabError
 from labutils.teach import notebooks
-from labutils.teach.equations import mathml
 from labutils.teach.execution import execute
 from labutils.widgets import render_page
 

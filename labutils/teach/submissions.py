@@ -63,7 +63,8 @@ def submissions(place: Path) -> list[Path]:
     """
     if not place.exists():
         raise LabError(f"{place} is missing; name a folder of submissions, or one submission")
-    if place.is_file() or any(place.glob("*.ipynb")) or any(place.glob("notebooks/*.ipynb")):
+    homes = ("*.ipynb", "notebooks/*.ipynb", "source/notebooks/*.ipynb")  # the last as `pack` writes it
+    if place.is_file() or any(path for home in homes for path in place.glob(home)):
         return [place]
     found = sorted(
         (p for p in place.iterdir() if not p.name.startswith(".") and (p.is_dir() or p.suffix in (".zip", ".ipynb"))),

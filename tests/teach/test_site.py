@@ -11,8 +11,8 @@ from nbformat.v4 import new_output
 from refusals import refuses
 
 from labutils.__main__ import main
+from labutils.equations import mathml
 from labutils.teach import notebooks, site
-from labutils.teach.equations import mathml
 from labutils.teach.site import Renderer
 
 ROOT = Path(__file__).resolve().parents[2]
