@@ -1,5 +1,7 @@
 """The report and the archive: what is graded stands in it, words are kept, and a placeholder is never handed in."""
 
+import base64
+import io
 import re
 import shutil
 import zipfile
@@ -8,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from labutils import show
 from labutils.__main__ import main
@@ -15,7 +18,7 @@ from labutils.checkpoint import write_history
 from labutils.config import LabConfig
 from labutils.errors import LabError
 from labutils.handin import archive_name, grading, objections
-from labutils.handin.evidence import find_runs
+from labutils.handin.evidence import Picture, find_runs
 from labutils.handin.page import find_browser
 from labutils.handin.sections import SECTIONS, TODO
 from labutils.report import Report, SequenceReport
@@ -62,11 +65,16 @@ def a_run(folder: Path, kind: str = "None", steps: int = 20, **settings) -> Path
     return folder
 
 
+@pytest.fixture
+def drawn() -> None:
+    """A test that asks for it gets true figures and a true PDF, which take seconds."""
+
+
 @pytest.fixture(autouse=True)
-def no_browser(request, monkeypatch):
-    """Printing takes seconds; only the test of printing does it."""
-    if not request.node.get_closest_marker("browser"):
+def undrawn(request, monkeypatch):
+    if "drawn" not in request.fixturenames:
         monkeypatch.setattr("labutils.handin.page.find_browser", lambda: None)
+        monkeypatch.setattr("labutils.handin.evidence._picture", lambda figure, caption: Picture(b"png", caption))
 
 
 @pytest.fixture
@@ -223,10 +231,13 @@ def test_annealing_is_told_from_beta_and_each_kind_is_given_once(home, capsys):
     assert main(flags) == 2 and "both have KL annealing None" in capsys.readouterr().err
 
 
-@pytest.mark.browser
-@pytest.mark.skipif(not find_browser(), reason="no chromium found; set CHROMIUM to its path")
-def test_chromium_prints_the_report(home, capsys):
-    report()
+def test_figures_are_pictures_and_chromium_prints_them_where_it_is(home, capsys, drawn):
+    pictures = re.findall(r'src="data:image/png;base64,(.*?)"', report())
+    for data in pictures:
+        with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
+            assert min(picture.size) > 300 and len(picture.convert("L").histogram()) > 1
+    if not find_browser():
+        pytest.skip("no chromium found; set CHROMIUM to its path")
     assert Path("run/report.pdf").read_bytes().startswith(b"%PDF-") and "report.pdf in run" in capsys.readouterr().out
     assert not list(Path("run").glob(".*"))
 
