@@ -148,6 +148,7 @@ def _copy_first(frames: Tensor) -> Tensor:
         lambda x: _psnr(x[0], x).mean(),
     "the sum is over T-1 frames but divided by T": lambda x: _psnr(x[0], x[1:]).sum() / len(x),
     "this copies the previous true frame, which no predictor has; copy x_1": lambda x: _psnr(x[:-1], x[1:]).mean(),
+    "the error is squared, not absolute": lambda x: -10 * (x[0] - x[1:]).abs().mean(FRAME).log10().mean(),
     "this is the PSNR of the mean error; take the PSNR of each frame first, then the mean":
         lambda x: _psnr(x[0], x[1:], None),
     "still one value for each frame; take their mean": lambda x: _psnr(x[0], x[1:]),

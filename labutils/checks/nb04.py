@@ -28,9 +28,9 @@ def _problem(g: torch.Generator) -> tuple[Tensor, Tensor, tuple[Any, ...]]:
 def _evidence(
     x: Tensor, c: Tensor, W: Tensor, U: Tensor, b: Tensor, sigma_x: float,
     mean: Answer = lambda c, U, b: c @ U.mT + b, noise: Answer = lambda s: s**2, latent: float = 1.0, half: float = 0.5,
-    constant: float = 1.0, last: Answer = lambda log_p: log_p,
+    constant: float = 1.0, whole: Answer = lambda cov: cov, last: Answer = lambda log_p: log_p,
 ) -> Tensor:  # fmt: skip
-    cov = latent * W @ W.mT + noise(sigma_x) * torch.eye(len(b), dtype=x.dtype)  # (D, D)
+    cov = whole(latent * W @ W.mT + noise(sigma_x) * torch.eye(len(b), dtype=x.dtype))  # (D, D)
     r = x - mean(c, U, b)  # (B, D)
     quadratic = (r * torch.linalg.solve(cov, r.mT).mT).sum(1)  # (B,)
     return last(-quadratic / 2 - half * torch.logdet(cov) - constant * len(b) / 2 * math.log(2 * math.pi))
@@ -41,6 +41,9 @@ def _evidence(
     "the noise adds sigma_x^2 I, not sigma_x I": dict(noise=lambda s: s),
     "the mean of x given c is U c + b; c is missing": dict(mean=lambda c, U, b: b),
     "the mean of x given c is U c + b; b is missing": dict(mean=lambda c, U, b: c @ U.mT),
+    "x is not centred: subtract its mean U c + b": dict(mean=lambda c, U, b: 0),
+    "W W^T is not diagonal: z makes the elements of x depend on each other":
+        dict(whole=lambda cov: cov.diag().diag()),
     "the constant -D/2 log(2 pi) is missing": dict(constant=0.0),
     "the half in front of the log determinant is missing": dict(half=1.0),
     "the sign: this is the negative log density": dict(last=torch.neg),
@@ -65,6 +68,12 @@ def _posterior(
 
 @exercise("4.2", "the true posterior", _posterior, {
     "that is the precision; the covariance is its inverse": dict(cov=lambda precision: precision),
+    "W^T W is not diagonal: invert the precision as a matrix":
+        dict(cov=lambda precision: precision.diag().diag().inverse()),
+    "the elements of z depend on each other, given x: keep the whole covariance, not its diagonal":
+        dict(cov=lambda precision: precision.inverse().diag().diag()),
+    "these are the K variances; return the whole covariance, (K, K)":
+        dict(cov=lambda precision: precision.inverse().diag()),
     "the prior adds I to the precision": dict(prior=0.0),
     "the data's precision is W^T W / sigma_x^2, not / sigma_x": dict(data=lambda s: s),
     "the data's precision is W^T W / sigma_x^2; the division is missing": dict(data=lambda s: 1),
@@ -87,9 +96,9 @@ def _bound(
     x: Tensor, c: Tensor, mu: Tensor, logvar: Tensor, W: Tensor, U: Tensor, b: Tensor, sigma_x: float,
     variance: Answer = torch.exp, spread: float = 1.0, constant: Answer = lambda s: math.log(2 * math.pi * s**2),
     kl_weight: float = 1.0, kl_half: float = 0.5, kl_over: Answer = lambda kl: kl.sum(1),
-    last: Answer = lambda bound: bound,
+    r: Answer = lambda x, c, U, b: x - c @ U.mT - b, last: Answer = lambda bound: bound,
 ) -> Tensor:  # fmt: skip
-    squared = (x - c @ U.mT - b - mu @ W.mT).square().sum(1)  # (B,)
+    squared = (r(x, c, U, b) - mu @ W.mT).square().sum(1)  # (B,)
     error = squared + spread * variance(logvar) @ W.square().sum(0)
     kl = kl_over(kl_half * (mu**2 + logvar.exp() - 1 - logvar))
     return last(-x.shape[1] / 2 * constant(sigma_x) - error / (2 * sigma_x**2) - kl_weight * kl)
@@ -97,6 +106,9 @@ def _bound(
 
 @exercise("4.3", "the bound in closed form", _bound, {
     "log p(x | z = mu, c) is not its mean under q: add the spread of W z": dict(spread=0.0),
+    "subtract U c + b from x first: z explains only what c does not": dict(r=lambda x, c, U, b: x),
+    "U c is not subtracted from x": dict(r=lambda x, c, U, b: x - b),
+    "b is not subtracted from x": dict(r=lambda x, c, U, b: x - c @ U.mT),
     "KL is subtracted, not added": dict(kl_weight=-1.0),
     "KL is missing": dict(kl_weight=0.0),
     "the half in front of KL is missing": dict(kl_half=1.0),

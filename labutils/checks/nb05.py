@@ -49,6 +49,12 @@ def _beta(
         dict(tau=lambda i, n, M: Fraction(i % (n // M), n // M)),
     "n / cycles is rounded up: the cycles are too long, and there are too few":
         dict(tau=lambda i, n, M: Fraction(i % math.ceil(n / M), math.ceil(n / M))),
+    "n // cycles + 1 is too much by 1 where `cycles` divides n":
+        dict(tau=lambda i, n, M: Fraction(i % (n // M + 1), n // M + 1)),
+    "a cycle of n / cycles rounded up, as a part of n / cycles: tau exceeds 1":
+        dict(tau=lambda i, n, M: Fraction(i % math.ceil(n / M) * M, n)),
+    "a cycle of n / cycles rounded down, as a part of n / cycles: one more begins":
+        dict(tau=lambda i, n, M: Fraction(i % (n // M) * M, n)),
     "i % (n / cycles) in floating point just misses the start of a cycle; (i * cycles) % n / n does not":
         dict(tau=lambda i, n, M: Fraction(i % (n / M) / (n / M))),
     "iterations count from 0: the first one gets `start`": dict(tau=lambda i, n, M: Fraction((i + 1) * M % n, n)),
@@ -91,6 +97,10 @@ def _forcing(
     "the ratio falls from the first epoch on; it should wait for `tfr_sde`": dict(falls=lambda epoch, sde: epoch),
     "in epoch `tfr_sde` it has fallen once, not `tfr_sde` times: count from there":
         dict(falls=lambda epoch, sde: epoch if epoch >= sde else 0),
+    "before `tfr_sde` it has fallen 0 times, not a negative number of times: max(0, …)":
+        dict(falls=lambda epoch, sde: epoch - sde + 1),
+    "before `tfr_sde` the ratio is `tfr`; here it is larger":
+        dict(falls=lambda epoch, sde: epoch - sde + 1, bound=lambda floor, tfr: min(1.0, max(floor, tfr))),
     "it falls once and then stays; it should lose `tfr_d_step` in each epoch":
         dict(falls=lambda epoch, sde: epoch >= sde),
     "the ratio falls below the floor": dict(bound=lambda floor, tfr: tfr),

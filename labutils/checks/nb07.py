@@ -66,6 +66,8 @@ def _mean_psnr(p: Tensor, x: Tensor) -> Tensor:
     "the dB of the mean MSE; take the dB of each frame, then the mean": lambda p, x: -10 * _mse(p, x).mean().log10(),
     "the prediction is not clipped to [0, 1] first":
         lambda p, x: -10 * (p - x)[1:].square().mean(dim=(1, 2, 3)).log10().mean(),
+    "the error is squared, not absolute":
+        lambda p, x: -10 * (p.clamp(0, 1) - x)[1:].abs().mean(dim=(1, 2, 3)).log10().mean(),
     "not clipped, and the dB of the mean MSE": lambda p, x: -10 * (p - x)[1:].square().mean().log10(),
     "the data range is 1 here; this is the PSNR for a range of 255":
         lambda p, x: 10 * (255**2 / _mse(p, x)).log10().mean(),

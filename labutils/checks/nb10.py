@@ -124,19 +124,34 @@ def _one_by_one(frames: Tensor, replay: Tensor, batch: int, tfr: float, predict:
     "nothing was written: replay[t] = prediction, in place": dict(value=None),
     "written to entry t - 1, but the prediction of transition t shows frame t": dict(write=-1),
     "what predict returns is written there as it is": dict(value=lambda prediction: prediction.clamp(0, 1)),
-    "draw t with torch.randint": dict(seed=3),
+    "draw anew in every step: fix no seed": dict(seed=3),
+    "torch.randint includes its lower bound: frame 1 has a previous frame too": dict(low=2),
 })  # fmt: skip
 def replay_step(answer: Any, g: torch.Generator) -> None:
     """(frames, replay, batch, tfr, predict) -> t (B,), the frames that were predicted; ``replay`` changes in place."""
-    first = _one_step(answer, g, tfr=0.0)
-    second = _one_step(answer, g, tfr=0.0)
-    _one_step(answer, g, tfr=1.0)
-    _one_step(answer, g, tfr=0.25)
-    require(not torch.equal(first, second), "other frames in every step", "the same ones", what="t")
+    n, batch, steps = 7, 5, 60  # batch < n: t may be drawn without replacement
+    for tfr in (0.0, 1.0, 0.5):
+        made = [_one_step(answer, g, tfr, n, batch) for _ in range(steps)]
+        t, true = (torch.stack(values) for values in zip(*made))  # (steps, B)
+        what, low, high = f"{steps} steps among {n} frames", int(t.min()), int(t.max())
+        require((t != t[0]).any(), "other frames in every step", "the same ones", what=what)
+        require(low >= 1, "t from 1", f"t from {low}", what=what)
+        require(high == n - 1, f"t up to {n - 1}", f"t up to {high}", what=what)
+        drawn = t.unique().tolist()
+        require(drawn == [*range(1, n)], f"each of 1..{n - 1} is drawn", f"only {drawn}", what=what)
+        share, each = float(true.double().mean()), (true != true[:, :1]).any()
+        what = f"previous frames that are true, tfr = {tfr:g}"
+        require(each or tfr in (0, 1) or share in (0, 1), "some of a step, not all or none", "all or none", what=what)
+        near = abs(share - tfr) <= (0.15 if tfr == 0.5 else 0)  # 0.15: five standard deviations
+        require(near, f"a share of {tfr:g}", f"a share of {share:.2f}", what=what)
 
 
-def _one_step(answer: Any, g: torch.Generator, tfr: float, n: int = 7, batch: int = 400) -> Tensor:
-    """Let the answer make a step among ``n`` frames of which each is known by its numbers; returns its t."""
+def _one_step(answer: Any, g: torch.Generator, tfr: float, n: int, batch: int) -> tuple[Tensor, Tensor]:
+    """Let the answer make a step among ``n`` frames of which each is known by its numbers.
+
+    Returns:
+        Its t, and which of the previous frames are true, both (B,).
+    """
     number = torch.arange(n, dtype=torch.float32)[:, None, None, None]  # (N, 1, 1, 1)
     frames, before = number + torch.rand(2, n, 3, 2, 4, generator=g) / 2  # each (N, 3, H, W)
     before += 100
@@ -151,9 +166,6 @@ def _one_step(answer: Any, g: torch.Generator, tfr: float, n: int = 7, batch: in
     require(len(calls) == 1, "one call of predict", f"{len(calls)} calls")
     given, previous = calls[0]
     require(torch.equal(given, t), "the same t in predict and at the end", given, what="t in predict")
-    low, high, what = int(t.min()), int(t.max()), "the frames that are predicted"
-    require(low >= 1, "t from 1", f"t from {low}", what=what)
-    require(high == n - 1, f"t up to {n - 1}", f"t up to {high}", what=what)
 
     def is_entry(index: Tensor, source: Tensor) -> Tensor:
         """Which of ``previous`` are these entries of ``source``, (B,)."""
@@ -166,9 +178,6 @@ def _one_step(answer: Any, g: torch.Generator, tfr: float, n: int = 7, batch: in
             other = (right | is_entry(t + k, frames) | is_entry(t + k, before)).all()
             require(not other, f"entry t - 1, not {name}, of frames or of replay", previous, what=what)
         require(False, "entry t - 1, of frames or of replay", previous, what=what)
-    share = float(true.double().mean())
-    near = abs(share - tfr) <= (0.12 if 0 < tfr < 1 else 0)  # 0.12: over five standard deviations
-    require(near, f"a share of {tfr:g}", f"a share of {share:.2f}", what="previous frames that are true")
 
     after, shifted = before.clone(), before.clone()
     after[t] = shifted[t - 1] = 200.0 + t[:, None, None, None]
@@ -178,4 +187,4 @@ def _one_step(answer: Any, g: torch.Generator, tfr: float, n: int = 7, batch: in
         require(not torch.equal(replay, before), "other entries t", "no entry has changed", what=what)
         require(not torch.equal(replay, shifted), "entry t, not t - 1, holds the prediction", changed, what=what)
         require(False, "entry t holds the prediction of frame t", changed, what=what)
-    return t
+    return t, true
