@@ -77,18 +77,15 @@ def no_pdf(path: Path) -> str:
 
 
 def contents(pdf: Path, submission: Path, notebooks: Path, module: Path) -> dict[str, Path]:
-    """What goes into the archive: its name inside -> file; the notebooks where ``grade`` finds them.
-
-    Raises:
-        LabError: there are no notebooks.
-    """
-    books = sorted(notebooks.glob("*.ipynb"))
-    if not books:
-        raise LabError(f"{notebooks} holds no notebooks; name their folder with --notebooks")
+    """What goes into the archive: its name inside -> file; the notebooks where ``grade`` finds them."""
     found = {"report.pdf": pdf}
     if submission.is_file():
         found["submission.csv"] = submission
-    mine = [*books, *sorted(notebooks.glob("*.py")), *([module] if module.is_file() else [])]
+    mine = [
+        *sorted(notebooks.glob("*.ipynb")),
+        *sorted(notebooks.glob("*.py")),
+        *([module] if module.is_file() else []),
+    ]
     found |= {f"source/notebooks/{path.name}": path for path in mine}
     pictures = sorted(path for path in notebooks.glob("images/*") if path.suffix in PICTURES)
     found |= {f"source/notebooks/images/{path.name}": path for path in pictures}

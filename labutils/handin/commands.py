@@ -1,6 +1,8 @@
 """The commands ``report`` and ``pack``."""
 
 import argparse
+import contextlib
+import os
 import shlex
 from pathlib import Path
 
@@ -60,7 +62,9 @@ def report(args: argparse.Namespace) -> None:
     if why_not:
         print(f"No PDF, for {why_not}: open {page} in a browser and print it to {pdf}")
     if missing:
-        print("\n".join([f"Missing, and marked in the report ({len(missing)}):", *(f"- {line}" for line in missing)]))
+        print(f"Missing, and marked in the report ({len(missing)} places):")
+        for what in dict.fromkeys(what for _, what in missing):
+            print(f"- {what}: {'; '.join(title for title, lack in missing if lack == what)}")
     else:
         author = ["--save_root", str(root), "--name", args.name, "--student_id", args.student_id]
         print(f"Nothing is missing. Read it, then: {PROG} pack {shlex.join(author)}")
@@ -91,10 +95,12 @@ def pack(args: argparse.Namespace) -> None:
         pdf, root / "test" / "submission.csv", _place(args.notebooks, MODULE.parent), _place(args.module, MODULE)
     )
     wrong = list(filter(None, [no_pdf(pdf)])) if args.report else objections(root, args.name, args.student_id)
+    books = sum(inside.endswith(".ipynb") for inside in files)
+    if not books:
+        wrong.append(f"{_place(args.notebooks, MODULE.parent)} holds no notebooks; name their folder with --notebooks")
     if wrong:
         raise LabError("\n".join(["nothing was packed:", *(f"- {line}" for line in wrong)]))
     write_archive(path, files)
-    books = sum(inside.endswith(".ipynb") for inside in files)
     print(f"{path}: report.pdf, {books} notebooks, {len(files)} files, {path.stat().st_size / 1e6:.1f} MB")
 
 
@@ -126,5 +132,7 @@ def _place(given: str | None, default: Path) -> Path:
 
 
 def _near(path: Path) -> Path:
-    """A path as it is written from here, where it lies below."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    """A path as it is written from here, where that is shorter."""
+    with contextlib.suppress(ValueError):  # another drive
+        return min(path, Path(os.path.relpath(path)), key=lambda p: len(str(p)))
+    return path

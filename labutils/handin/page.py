@@ -40,8 +40,8 @@ PATIENCE = 180  # seconds that printing may take
 
 def render(
     name: str, student_id: str, source: Path, words: Mapping[str, Words], evidence: Mapping[str, Sequence[Evidence]]
-) -> tuple[str, list[str]]:
-    """The report as one self-contained page, and the placeholders that it holds, a line each.
+) -> tuple[str, list[tuple[str, str]]]:
+    """The report as one self-contained page, and the placeholders that it holds: section, what it lacks.
 
     Args:
         source: report.md, in whose folder the pictures lie that the words name.
@@ -50,14 +50,14 @@ def render(
         LabError: such a picture is not there.
     """
     markdown = _Renderer(source.parent)
-    unwritten: list[str] = []
-    lacks: list[str] = []
+    unwritten: list[tuple[str, str]] = []
+    lacks: list[tuple[str, str]] = []
     body: list[str] = []
     graded: list[tuple[str, str, str]] = []  # item, points, section
 
     def show(title: str, items: Sequence[Evidence]) -> None:
         body.extend(map(_show, items))
-        lacks.extend(f"{title}: {item}" for item in items if isinstance(item, Missing))
+        lacks.extend((title, str(item)) for item in items if isinstance(item, Missing))
 
     chapter, part, within = 0, "", 0
     for s in SECTIONS:
@@ -76,7 +76,7 @@ def render(
         graded.append((s.title, f"{'+' * s.extra}{s.points}", f'<a href="#{s.key}">{number}</a>'))
         body.append(markdown.words(text.text))
         if text.missing:
-            unwritten.append(f"{s.title}: your words, in {source.name}")
+            unwritten.append((s.title, f"your words, in {source.name}"))
             body.append(_todo(f"Your words are missing: write them in {source.name}, under '## {s.title}'."))
         show(s.title, evidence.get(s.key, ()))
     body.append(f'<h2 id="quality">{chapter + 1} {QUALITY} on the test sequences</h2>')
@@ -90,7 +90,7 @@ def render(
         f'<p class="author">{html.escape(name)} · {html.escape(student_id)}</p>',
         _points(graded),
     ]
-    tail = Record(name, student_id, digest(source), tuple(lacks)).to_html()
+    tail = Record(name, student_id, digest(source), tuple(map(": ".join, lacks))).to_html()
     return render_page(f"{TITLE} · {name}", [*head, *body, tail]), [*unwritten, *lacks]
 
 

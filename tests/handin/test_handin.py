@@ -23,6 +23,7 @@ from labutils.handin.page import find_browser
 from labutils.handin.sections import SECTIONS, TODO
 from labutils.report import Report, SequenceReport
 from labutils.schedules import KLAnnealing
+from labutils.teach.notebooks import read
 from labutils.teach.submissions import collect, submissions
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -300,13 +301,8 @@ def test_a_report_that_is_old_foreign_or_no_pdf_is_not_packed(home, capsys):
     assert "report.pdf is older" in refused(capsys)[0]
     Path("run/report.md").write_text(Path("run/report.md").read_text() + "\nTODO: the second term\n")
     assert "'## Derivation' still waits" in refused(capsys)[0]
-    assert "holds no notebooks" in main_error(capsys, "--notebooks", "run")
+    assert "run holds no notebooks" in refused(capsys, "--notebooks", "run")[-1]
     assert "elsewhere.pdf is missing" in refused(capsys, "--report", "elsewhere.pdf")[0]
-
-
-def main_error(capsys, *flags: str) -> str:
-    assert main(["pack", "--save_root", "run", "--name", NAME, "--student_id", ID, *flags]) == 2
-    return capsys.readouterr().err
 
 
 def test_a_report_of_ones_own_and_no_derivation_are_packed(home):
@@ -345,3 +341,17 @@ def test_names_of_any_script_make_a_safe_file_name(name, safe):
 def test_names_that_cannot_be_a_file_name_are_refused(student_id, name):
     with pytest.raises(LabError, match=r"--(name|student_id)"):
         archive_name(student_id, name)
+
+
+# ---------------------------------------------------------------------------------------------------------- the quiz
+
+
+def test_each_question_of_the_quiz_has_one_right_answer_and_reasons():
+    """In a text cell, of nothing but what unfolds: no kernel, no script, and JupyterLab's filter lets it through."""
+    (text,) = (cell.source for cell in read(ROOT / "notebooks/09_test_and_hand_in.ipynb").cells if cell.id == "demo")
+    assert set(re.findall(r"<(\w+)", text)) == {"details", "summary"}
+    questions = re.split(r"^#### ", text, flags=re.M)[1:]
+    answers = [re.findall(r"<summary>(\w)\) .+</summary>\n\n([✓✗]) \*\*\w+\.\*\* .{20}", q) for q in questions]
+    right = ["".join(letter for letter, mark in each if mark == "✓") for each in answers]
+    assert len(questions) >= 10 and [q.count("<details>") for q in questions] == [len(each) for each in answers]
+    assert all(3 <= len(each) <= 4 for each in answers) and set(right) == set("abc")
