@@ -44,6 +44,8 @@ class Core {
   /** Go somewhere: any of index, values, draw. */
   go(where) {
     if (where.index !== undefined) where.index = clip(Math.round(where.index), 1, this.about.count - 1);
+    const moved = where.values?.findIndex((v, k) => v !== this.here.values[k]) ?? -1;
+    if (moved >= 0) this.moved = moved;
     this.traits.take(where);
     this.request();
   }
@@ -84,33 +86,35 @@ class Core {
     }
   }
 
-  /** Without Python: the predictions that came beforehand, their effects added up. */
+  /** Without Python: one of the predictions that came beforehand.  None of them moves along two directions at once, so
+   *  the slider that was moved last counts, and the others go to 0. */
   approximate() {
     if (!this.grids.size) return;
     const near = [...this.grids.keys()].reduce((a, b) => (Math.abs(b - this.here.index) < Math.abs(a - this.here.index) ? b : a));
-    const { limit, grid: points, height, width, std, steps } = this.about;
+    const { limit, grid: points, height, width, std } = this.about;
     const { frames, draws, given } = this.grids.get(near);
     const size = height * width * 3;
     const part = (i) => frames.subarray(i * size, (i + 1) * size);
-    const place = (v) => Math.round(((clip(v, -limit, limit) + limit) / (2 * limit)) * (points - 1));
-    let { draw: drawn, values } = this.here;
+    let { draw, values } = this.here;
+    if (draw > draws.length) draw = ((draw - 1) % draws.length) + 1;
+    if (draw && this.fresh) values = draws[draw - 1];
+    const at = (place) => place.every((v, k) => v === values[k]);
+    let which = std.length * points + draw; // the draw
+    if (!draw || !at(draws[draw - 1])) {
+      draw = 0;
+      which = std.length * points + draws.length + 1; // the posterior's mean
+      if (!at(given.posterior)) {
+        const k = this.moved ?? values.reduce((most, v, i) => (Math.abs(v) > Math.abs(values[most]) ? i : most), 0);
+        const place = Math.round(((clip(values[k], -limit, limit) + limit) / (2 * limit)) * (points - 1));
+        values = values.map((_, i) => (i === k ? (place / (points - 1)) * 2 * limit - limit : 0));
+        which = 1 + k * points + place;
+      }
+    }
     if (this.line.alive === false) { // what is shown is all there is: the sliders snap to it
-      if (drawn > draws.length) drawn = ((drawn - 1) % draws.length) + 1;
-      const start = drawn ? draws[drawn - 1] : [];
-      if (this.fresh) values = start;
-      else values = values.map((v, k) => (v === start[k] ? v : (place(v) / (points - 1)) * 2 * limit - limit));
       this.fresh = null;
-      this.traits.take({ index: near, values, draw: drawn });
-    } else if (drawn > draws.length) drawn = 0;
-    const prediction = new Int16Array(part(drawn ? std.length * points + drawn : 0));
-    std.forEach((_, k) => {
-      const start = drawn ? draws[drawn - 1][k] : 0;
-      if (values[k] === start) return;
-      const [from, to] = [start, values[k]].map((v) => part(1 + k * points + place(v)));
-      for (let i = 0; i < size; i++) prediction[i] += to[i] - from[i];
-    });
-    for (let i = 0; i < size; i++) prediction[i] = clip(prediction[i], 0, 255 * steps);
-    this.picture = { index: near, exact: false, prediction, zero: part(0), given };
+      this.traits.take({ index: near, values, draw });
+    }
+    this.picture = { index: near, exact: false, prediction: part(which), zero: part(0), given };
     this.refresh();
   }
 
@@ -192,7 +196,7 @@ class View extends LabView {
 
     const choose = (k, text, title) => button("ll-choose", title, text, () => save(model, { direction: k }));
     const facts = (text, kind = "") => make("span", { class: `ll-facts ${kind}`, text });
-    this.sliders = about.std.map((_, k) => slider({ min: -about.limit, max: about.limit, step: 0.05, "aria-label": `direction ${k + 1}` },
+    this.sliders = about.std.map((_, k) => slider({ min: -about.limit, max: about.limit, step: about.limit / 80, "aria-label": `direction ${k + 1}` },
       (v) => core.go({ values: core.here.values.with(k, v) })));
     this.outputs = about.std.map(() => make("output"));
     this.choices = about.std.map((_, k) => choose(k, `direction ${k + 1}`, `Show direction ${k + 1} in the plots`));
@@ -201,7 +205,7 @@ class View extends LabView {
     if (light) {
       this.choices.push(choose(about.std.length, "best combination", "Show the best linear combination of μ in the plots"));
       rows.push(make("div", { class: "ll-slider ll-combined" }, this.choices.at(-1),
-        facts(`of μ: r = ${fixed(about.best)}, R² = ${fixed(about.r2)}, both on held-out frames`)));
+        facts(`of μ, on held-out frames: r = ${fixed(about.best)}, R² = ${fixed(about.r2)} (an untrained model: R² = ${fixed(about.untrained)})`)));
     }
     const actions = make("div", { class: "ll-actions" },
       button("ll-reset", "All sliders to 0", "z = 0", () => core.go({ values: about.std.map(() => 0), draw: 0 })),
@@ -211,7 +215,7 @@ class View extends LabView {
       button("ll-prior", "Draw z from N(0, I)", "draw from the prior", () => core.prior()));
     this.message = make("div", { class: "ll-message", role: "alert", hidden: true });
     const sliders = make("div", { class: "ll-sliders" },
-      make("div", { class: "ll-caption", text: `z along the main directions of μ, in standard deviations of μ; KL ${fixed(about.kl)} nats per frame` }),
+      make("div", { class: "ll-caption", text: `z along the main directions of μ (the prior N(0, I) has standard deviation 1); KL ${fixed(about.kl)} nats per frame` }),
       ...rows, actions, this.effect, this.message);
 
     this.time = new Chart("series");
@@ -249,8 +253,8 @@ class View extends LabView {
     setSlider(this.frame, index, `frame ${index + 1} of ${this.about.count}`);
     this.frameValue.textContent = `${index + 1} / ${this.about.count}`;
     values.forEach((v, k) => {
-      setSlider(this.sliders[k], v, `${signed(v)} standard deviations`);
-      this.outputs[k].textContent = `${signed(v)} std`;
+      setSlider(this.sliders[k], v, `z = ${signed(v)}`);
+      this.outputs[k].textContent = signed(v);
     });
   }
 
@@ -262,7 +266,7 @@ class View extends LabView {
     this.message.hidden = !error;
     this.message.textContent = error ?? "";
     const live = Boolean(line.alive && picture?.exact);
-    this.state.textContent = !live ? `no kernel: predictions made beforehand${core.grids.size > 1 ? `, ${core.grids.size} frames` : ""}`
+    this.state.textContent = !live ? `no kernel: predictions made beforehand, one direction at a time${core.grids.size > 1 ? `, ${core.grids.size} frames` : ""}`
       : `live: ${line.latency.toFixed(0)} ms a step, model ${core.ms.toFixed(0)} ms`;
     this.state.hidden = !live && line.alive !== false;
     this.gain.value = this.model.get("gain");
@@ -311,14 +315,14 @@ class View extends LabView {
     put(time.svg, { "aria-label": `${name} over the ${T} frames; click to go to a frame` });
     if (!light) {
       this.curve = x;
-      time.frame(body, [1, T], padded(x), "frame", `${name} (std)`);
+      time.frame(body, [1, T], padded(x), "frame", `μ, ${name}`);
       time.curves.replaceChildren(curve(x, "ll-fit"));
       time.legend.replaceChildren(...entry("ll-key-fit", `${name} of μ over the video`));
       return;
     }
     const left = narrow ? body : 250;
     const r = fixed(best ? about.best : about.correlation[k]);
-    cloud.frame(left, padded(x), padded(light), best ? "held-out prediction" : `${name} (std)`, "hidden factor");
+    cloud.frame(left, padded(x), padded(light), best ? "held-out prediction" : `μ, ${name}`, "hidden factor");
     const d = x.map((v, i) => `M${cloud.x(v).toFixed(1)} ${cloud.y(light[i]).toFixed(1)}h0`).join("");
     cloud.curves.replaceChildren(draw("path", { class: "ll-cloud", d }));
     cloud.legend.replaceChildren(make("span", { text: `${name}, r = ${r}` }));

@@ -31,7 +31,7 @@ for _ in range(12):
 small = ReparameterizationExplorer(mu=0.7, logvar=-0.5)
 small
 ====
-explorer = LatentExplorer(model, video, DATA + "/val/light.csv", index=15)
+explorer = LatentExplorer(model, video, DATA + "/val/light.csv", index=15, gain=16)
 def walk(first): explorer.draw, explorer.values = 0, [first] + [0.0] * (len(explorer.std) - 1)
 explorer"""
 
@@ -247,6 +247,13 @@ def test_pages_need_neither_kernel_nor_network(browser, video, trained, tmp_path
         np.testing.assert_array_equal(canvas(element, "last"), video.frames[9])
         element.get_by_role("slider", name="direction 1").fill("3")
         explorer.values = [3.0] + [0.0] * (len(explorer.std) - 1)
+        assert until(lambda: near(canvas(element, "prediction"), explorer.prediction))
+        element.get_by_role("slider", name="direction 2").fill("-2")  # no prediction moves along two at once
+        explorer.values = [0.0, -2.0] + [0.0] * (len(explorer.std) - 2)
+        assert until(lambda: near(canvas(element, "prediction"), explorer.prediction))
+        assert until(lambda: element.get_by_role("slider", name="direction 1").input_value() == "0")
+        element.get_by_role("button", name="μ of this frame").click()
+        explorer.values = explorer.posterior_values().tolist()
         assert until(lambda: near(canvas(element, "prediction"), explorer.prediction))
         frame = element.get_by_role("slider", name="frame", exact=True)
         frame.fill("3")

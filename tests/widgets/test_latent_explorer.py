@@ -1,9 +1,11 @@
 """The Python side of LatentExplorer against the model itself and numpy."""
 
 import base64
+import copy
 import json
 import re
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,7 +73,7 @@ def test_scores_and_correlation(explorer, dance):
     light = read_light(dance / "val" / "light.csv")
     flat = explorer.mu.reshape(len(light), -1)
     np.testing.assert_allclose(explorer.directions @ explorer.directions.T, np.eye(len(explorer.std)), atol=1e-6)
-    np.testing.assert_allclose(explorer.scores.std(0), 1, rtol=1e-4)
+    np.testing.assert_allclose(explorer.scores.std(0), explorer.std, rtol=1e-4)
     for k, score in enumerate(explorer.scores.T):
         expected = np.corrcoef(flat @ explorer.directions[k], light)[0, 1]
         assert explorer.correlation[k] == pytest.approx(expected, abs=1e-5)
@@ -80,19 +82,57 @@ def test_scores_and_correlation(explorer, dance):
     assert explorer.best_correlation == pytest.approx(np.corrcoef(explorer.combination, light)[0, 1])
 
 
+def test_beside_the_r2_stands_that_of_an_untrained_model(explorer, model, video, dance):
+    torch.manual_seed(1)
+    untrained = LatentExplorer(ConditionalVAE(model.cfg), video, light=dance / "val" / "light.csv")
+    assert explorer.untrained_r2 == pytest.approx(untrained.r2) != pytest.approx(explorer.r2)
+    assert f"{explorer.r2:.2f}, untrained {untrained.r2:.2f}" in repr(explorer)
+    torch.manual_seed(7)
+    LatentExplorer(model, video, light=dance / "val" / "light.csv")
+    assert torch.initial_seed() == 7  # nobody else's draws start anew
+
+
+def test_effect_is_the_mean_change_of_a_pixel_between_z_0_and_both_ends(model, video, explorer):
+    index, (direction, *_) = 9, torch.from_numpy(explorer.directions.astype(np.float32))
+    z = 1.5 * direction.reshape(1, *model.latent_shape)
+    zero, *ends = (step(model, video, index, factor * z) for factor in (0, 1, -1))
+    expected = np.mean([np.abs(end - zero).mean() for end in ends]) / 255
+    assert explorer.effect(1.5, [index])[0] == pytest.approx(expected, rel=1e-4) and expected > 0
+    both = [explorer.effect(1.5, [t]) for t in (index, 3)]
+    np.testing.assert_allclose(explorer.effect(1.5, [index, 3]), np.mean(both, axis=0), rtol=1e-5)
+    assert explorer.gain == 16  # this model hardly listens to z
+
+
+def test_a_z_that_moves_pixels_visibly_is_shown_without_magnification(model, video):
+    model = copy.deepcopy(model)
+    model.Generator.out.weight.data[:4], model.Generator.out.bias.data[:4] = 0, 2  # opacity one half
+    while LatentExplorer(model, video, index=7).effect(2, [7]).max() < 0.05:
+        model.Decoder_Fusion.latent.weight.data *= 2
+    assert LatentExplorer(model, video, index=7).gain == 1
+
+
 def test_a_factor_that_mu_holds_is_found(model, video, explorer):
-    factor = 2 - 3 * explorer.scores[:, 1] + 0.01 * np.random.default_rng(0).normal(size=len(video.labels))
+    noise = 0.01 * np.random.default_rng(0).normal(size=len(video.labels))
+    factor = 2 - 3 * explorer.scores[:, 1] / explorer.std[1] + noise
     found = LatentExplorer(model, video, light=factor)
     assert found.correlation.argmax() == 1 == found.direction
     assert found.correlation[1] > 0.99 and found.r2 > 0.95
     assert found.directions[1] @ explorer.directions[1] == pytest.approx(-1)  # turned to where the factor grows
 
 
+def test_in_the_stored_notebook_z_moves_pixels_visibly():
+    book = Path(__file__).resolve().parents[2] / "notebooks" / "03_reparameterization.ipynb"
+    cells = {cell["id"]: cell for cell in json.loads(book.read_text(encoding="utf-8"))["cells"]}
+    (output,) = cells["light-effect"]["outputs"]
+    told = re.search(r"at z = ±2 along the strongest direction: (\d\.\d+)", "".join(output["text"]))
+    assert float(told[1]) >= 0.05
+
+
 def test_prediction_is_the_models_own(explorer, model, video):
     zero = torch.zeros(1, *model.latent_shape)
     np.testing.assert_array_equal(explorer.prediction, np.rint(step(model, video, 7, zero)))
     explorer.values = [3.0, -2.0, 0.5, 0.0][: len(explorer.std)]
-    z = sum(v * s * d for v, s, d in zip(explorer.values, explorer.std, explorer.directions, strict=True))
+    z = sum(v * d for v, d in zip(explorer.values, explorer.directions, strict=True))
     np.testing.assert_allclose(explorer.z.ravel(), z, atol=1e-9)
     explorer.index = 12
     np.testing.assert_allclose(explorer.prediction, step(model, video, 12, flat_z(explorer)), atol=0.51)
@@ -137,12 +177,14 @@ def test_the_grid_holds_the_same_predictions(explorer, model, video):
     (grid,), points = values["_grids"], values["_about"]["grid"]
     data, context = (zlib.decompress(base64.b64decode(grid[name]["$bytes"])) for name in ("frames", "context"))
     frames = np.frombuffer(data, "<i2").reshape(-1, *shape) / STEPS
-    assert len(frames) == 1 + K * points + PRIOR_DRAWS and points % 2 == 1
+    assert len(frames) == 1 + K * points + PRIOR_DRAWS + 1 and points % 2 == 1
     np.testing.assert_allclose(frames[0], frames[1 + points // 2], atol=0.02)  # the middle of a direction is z = 0
     explorer.values = [0.0] * (K - 1) + [LIMIT]
     np.testing.assert_allclose(frames[K * points], step(model, video, 7, flat_z(explorer)), atol=0.02)
     explorer.draw_from_prior(2)
     np.testing.assert_allclose(frames[1 + K * points + 1], step(model, video, 7, flat_z(explorer)), atol=0.02)
+    explorer.draw, explorer.values = 0, explorer.posterior_values().tolist()
+    np.testing.assert_allclose(frames[-1], step(model, video, 7, flat_z(explorer)), atol=0.02)
     given = [video.labels[7], video.frames[6], video.frames[7]]
     np.testing.assert_array_equal(np.frombuffer(context, np.uint8).reshape(3, *shape), given)
 
@@ -151,7 +193,7 @@ def test_answers_to_the_browser(explorer, model, video):
     K, shape = len(explorer.std), (model.cfg.frame_H, model.cfg.frame_W, 3)
     reply, buffers = ask(explorer, index=5, values=[1.0] * K, draw=0, have=None)
     assert len(buffers) == 5 and reply["index"] == 5 and len(reply["posterior"]) == K
-    z = torch.from_numpy((explorer.std @ explorer.directions).astype(np.float32)).reshape(1, *model.latent_shape)
+    z = torch.from_numpy(explorer.directions.sum(0).astype(np.float32)).reshape(1, *model.latent_shape)
     shown = np.frombuffer(buffers[0], "<i2").reshape(shape) / STEPS
     np.testing.assert_allclose(shown, step(model, video, 5, z), atol=0.02)
     assert buffers[2:] == [a.tobytes() for a in (video.labels[5], video.frames[4], video.frames[5])]
