@@ -20,7 +20,7 @@ from pygments.lexers import PythonLexer
 from labutils.errors import LabError
 from labutils.handin.evidence import Code, Evidence, Missing, Picture
 from labutils.handin.record import Record, digest
-from labutils.handin.sections import DEMO, SECTIONS, Words
+from labutils.handin.sections import DEMO, SECTIONS, TODO, Words
 from labutils.widgets import render_page
 
 TITLE = "Conditional VAE for video prediction"
@@ -74,7 +74,7 @@ def render(
             body.append(f"<h3>{number} {html.escape(s.title)}</h3>")
         body[-1] = body[-1].replace(">", f' id="{s.key}">', 1)
         graded.append((s.title, f"{'+' * s.extra}{s.points}", f'<a href="#{s.key}">{number}</a>'))
-        body.append(markdown.words(text.text))
+        body.append(markdown.words(text.text.removesuffix(TODO)))  # the marker alone is told by the box below
         if text.missing:
             unwritten.append((s.title, f"your words, in {source.name}"))
             body.append(_todo(f"Your words are missing: write them in {source.name}, under '## {s.title}'."))

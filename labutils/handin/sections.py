@@ -93,7 +93,10 @@ def grading() -> str:
 
 def keep_words(path: Path) -> dict[str, Words]:
     """The words of each section in ``path``; sections that it lacks are added with their marker, nothing is changed."""
-    text = path.read_text(encoding="utf-8-sig") if path.is_file() else _HEAD
+    text = _HEAD
+    if path.is_file():
+        read_words(path)  # says where it is no text
+        text = path.read_bytes().decode("utf-8-sig")  # with the line ends that it has
     lacking = [s for s in SECTIONS if s.key not in _parts(text)]
     if lacking:
         for s in lacking:

@@ -160,9 +160,9 @@ def test_words_survive_a_second_run_and_what_was_removed_comes_back(home):
     report()
     path = Path("run/report.md")
     mine = path.read_text().replace(TODO, "My *first* words & $\\mu$ <script>.\n\n## Not a section\n", 1)
-    path.write_text(mine)
+    path.write_bytes(mine.replace("\n", "\r\n").encode())
     page = report()
-    assert path.read_text() == mine
+    assert path.read_bytes().decode() == mine.replace("\n", "\r\n")
     assert "My <em>first</em> words &amp; <math" in page and "&lt;script&gt;" in page and "Not a section</h4>" in page
     path.write_text(mine.replace("## Derivation", "## Something else"))
     report()
@@ -205,11 +205,12 @@ def test_what_is_missing_is_a_placeholder_that_names_the_command(home):
         ("notebooks/my_cvae.py", "def f(:", "my_cvae.py does not parse"),
         ("run/report.md", "## Derivation\n## derivation\n", "is there 2 times"),
         ("run/report.md", "## Derivation\ncode: nothing_such\n", "asks for the code of 'nothing_such'"),
+        ("run/report.md", b"\xff", "report.md cannot be read as text"),
         ("run/history.csv", "a,b\n", "history.csv is no history"),
     ],
 )
 def test_what_is_damaged_is_named(home, capsys, file, text, message):
-    Path(file).write_text(text)
+    Path(file).write_bytes(text if isinstance(text, bytes) else text.encode())
     assert main(["report", "--save_root", "run", "--name", NAME, "--student_id", ID]) == 2
     assert message in capsys.readouterr().err
 
