@@ -353,7 +353,7 @@ def _copy(value: Any) -> tuple[Any, list[Tensor]]:
 
 
 def _frozen(value: Any) -> Any:
-    """A copy of numbers in any wrapping; of a module its state; everything else itself."""
+    """A copy of numbers in any wrapping, that requires grad where they do; of a module its state; else the value."""
     if isinstance(value, nn.Module):
         return _frozen([*value.state_dict().values(), [p.requires_grad for p in value.parameters()]])
     if isinstance(value, dict):
@@ -361,16 +361,18 @@ def _frozen(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)([_frozen(part) for part in value])
     if isinstance(value, Tensor):
-        return value.detach().clone()
+        return value.detach().clone().requires_grad_(value.requires_grad)
     return value.copy() if isinstance(value, np.ndarray) else value
 
 
 def _alike(a: Any, b: Any) -> bool:
-    """Whether two results of ``_frozen`` are the same."""
+    """Whether two results of ``_frozen`` are the same; ``a``, the later one, may require grad where ``b`` did not."""
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(_alike(a[key], b[key]) for key in a)
     if isinstance(a, (list, tuple)):
         return len(a) == len(b) and all(map(_alike, a, b))
+    if isinstance(a, Tensor) and b.requires_grad and not a.requires_grad:
+        return False
     return same(a, b, 0, 0, equal_nan=True) if isinstance(a, (Tensor, np.ndarray)) else bool(a is b or a == b)
 
 

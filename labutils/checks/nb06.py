@@ -63,7 +63,7 @@ def training_loss(answer: Any, g: torch.Generator) -> None:
     """answer(prediction, x, kl, beta, weight, l1) -> the loss, a number; images (B, T, 3, H, W), kl (B, T)."""
     B, T, H, W = 2, 3, 4, 6
     x = torch.rand(B, T, 3, H, W, generator=g)
-    prediction = (x + 0.3 * torch.randn(x.shape, generator=g)).requires_grad_()
+    prediction = (x + 1.5 * torch.randn(x.shape, generator=g)).requires_grad_()  # a loss above 1
     kl = (20 * torch.rand(B, T, generator=g)).requires_grad_()
     for l1 in (0.0, 0.1):
         beta, weight = 0.4, 0.01 * (1 + torch.rand((), generator=g).item())
@@ -134,7 +134,7 @@ def _posterior(weight: Tensor, x: Tensor, P: Tensor) -> Tensor:
 
 
 def _step(weight: Tensor, last: Tensor, P: Tensor, z: Tensor) -> Tensor:
-    return torch.tanh(weight * last + 0.3 * P.flip(-1) + 0.2 * z.sum(1, keepdim=True))  # (B, 3, H, W)
+    return torch.tanh(weight * last + 0.3 * P.flip(-1) + 0.2 * z.sum(1, keepdim=True) - 0.5)  # some below 0
 
 
 # ------------------------------------------------------------------------------------------------------ the resume

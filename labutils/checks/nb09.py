@@ -133,6 +133,8 @@ BAD = {  # name -> what is wrong with it
     ".venv/pyvenv.cfg": "an environment",
     "source/epoch=70.ckpt": "a checkpoint",
     "source/best.pth": "a checkpoint: .pt and .pth are torch's endings",
+    "source/best.pt": "a checkpoint: .pt is torch's ending too",
+    "source/modules/layers.pyc": "what Python made itself, also outside of __pycache__",
     "source/LAST.CKPT": "a checkpoint, in capitals: compare lower case",
 }
 

@@ -27,7 +27,20 @@ def cell(kind: str, number: str) -> NotebookNode:
 
 @cache
 def answer(number: str) -> Any:
-    """What an exercise's check cell hands to the check; of the cells before the answer, only needed imports are run."""
+    """What an exercise's check cell hands to the check."""
+    return answered(number, cell("answer", number).source)
+
+
+def answered(number: str, source: str, **names: Any) -> Any:
+    """What is handed to the check where the answer cell reads ``source``, and these names are known."""
+    names |= _imported(number)
+    exec(source, names)
+    return eval(ast.unparse(check_call(cell("check", number).source).args[0]), names)
+
+
+@cache
+def _imported(number: str) -> dict[str, Any]:
+    """Of the cells before an answer, only the imports that it needs are run."""
     place = cell("answer", number)
     before = takewhile(lambda cell: cell is not place, cells(int(number.partition(".")[0])).values())
     text = "".join(TransformerManager().transform_cell(c.source) for c in before if c.cell_type == "code")
@@ -38,8 +51,7 @@ def answer(number: str) -> Any:
             node.names = [name for name in node.names if (name.asname or name.name.partition(".")[0]) in used]
             if node.names:
                 exec(ast.unparse(node), names)
-    exec(place.source, names)
-    return eval(ast.unparse(check_call(cell("check", number).source).args[0]), names)
+    return names
 
 
 def accepted(check: Exercise, answer: Any, seeds: Iterable[int] = (*range(12), 123)) -> None:

@@ -1,0 +1,101 @@
+"""The checks themselves, tested: every small change of a reference solution is refused, or stands on a short list."""
+
+import re
+import warnings
+from dataclasses import dataclass, field
+from functools import cache
+
+import pytest
+from exercises import answered, cell
+from mutants import CHANGE, Mutant, mutants
+
+from labutils.checks import EXERCISES, NotDone
+
+EQUIVALENT = [  # exercises, rule, what the change looks like, why it is right as well
+    ("0.1 1.1 6.1 7.1", "clamp added", "", "these images are in [0, 1]"),
+    ("1.1", "dropped call", "channels_first.float() -> channels_first", "torch divides uint8 to float32"),
+    ("1.2 7.2", "swapped values", "", "a mean over the same axes"),
+    ("1.2 7.2", "swapped operands", "clamp(0, 1) - t", "the difference is squared"),
+    ("4.3", "swapped operands", "r - mu @ W.T ->", "the difference is squared"),
+    ("6.2", "swapped operands", "prediction - x ->", "the difference is squared, or its absolute value taken"),
+    ("10.1", "swapped operands", "mu_q - mu_p ->", "the difference is squared"),
+    ("1.3", "dropped argument", "(0, places, ", "0 is where randint begins anyway"),
+    ("1.4", "swapped arguments", "metrics.psnr(copies, truth) ->", "the error is symmetric, and both are in [0, 1]"),
+    ("3.4", "another argument", "mu -> ", "ones_like asks for the shape, which all three share"),
+    ("4.1 4.2", "swapped axes", r"~cov\)?$|precision|eye|inv|W @ W|W\.T @ W", "a symmetric matrix"),
+    ("4.1 4.2", "dropped dtype", "eye", "the ones and zeros become float64 in the sum"),
+    ("4.1", "another argument", r"~b -> [WU]$", "len(b): W and U have as many rows"),
+    ("4.1 4.2", "another argument", "~^x -> ", "x.dtype: all are float64"),
+    ("6.2 7.2 10.1", "swapped axes", " - ", "mean or sum over all axes follows"),
+    ("6.3", "another argument", "frames -> labels", "frames.shape[1]: there are as many labels"),
+    ("6.3", "another slice", "teacher[:, None, t - 1, None, None]", "the same axes"),
+    ("7.1", "another argument", "labels -> frames", "labels.shape[1]: there are as many frames"),
+    ("7.4 9.1 10.2", "dropped call", r"~^(int|float)\(", "a number of NumPy is a number"),
+    ("8.4", "dropped call", "np.array([", "a list of numbers is as good as an array"),
+    ("9.2", "float", "", "per cent may be a float"),
+    ("9.3", "numpy", "", "a tensor or an array is asked for"),
+    ("10.3", "comparison", "<=", "a random number equals tfr with probability 0"),
+    ("10.3", "another argument", "frames -> replay", "len(frames): replay is as long"),
+    ("10.3", "swapped axes", "~^frames$", "len(frames): the first axis stays where it is"),
+]
+
+
+def is_like(mutant: Mutant, rule: str, change: str) -> bool:
+    """Whether an entry of the list means this mutant; after a ~ stands a regular expression."""
+    there = re.search(change[1:], mutant.change) if change[:1] == "~" else change in mutant.change
+    return mutant.rule == rule and bool(there)
+
+
+@dataclass
+class Count:
+    """What became of an exercise's mutants; ``raised`` are those of the refused that do not even run through."""
+
+    made: int = 0
+    refused: int = 0
+    raised: int = 0
+    equivalent: int = 0
+    used: set[int] = field(default_factory=set)  # entries of the list
+    passed: list[str] = field(default_factory=list)  # without being on the list
+
+
+@cache
+def count(number: str) -> Count:
+    """Make an exercise's mutants, and let its check judge them on the inputs that a learner gets."""
+    found = Count()
+    for mutant in mutants(cell("answer", number).source):
+        try:
+            failure = EXERCISES[number].failure(answered(number, mutant.source, **{CHANGE: mutant.wrap}), seed=0)
+            refused, raised = failure is not None, failure is not None and failure.expected.startswith("a result for")
+        except NotDone:
+            refused, raised = True, False
+        if not mutant.wrap.applied:
+            continue  # the same as the solution
+        found.made += 1
+        found.refused += refused
+        found.raised += raised
+        if not refused:
+            at = [k for k, (numbers, *like, _) in enumerate(EQUIVALENT)
+                  if number in numbers.split() and is_like(mutant, *like)]  # fmt: skip
+            found.equivalent += bool(at)
+            found.used |= set(at)
+            found.passed += [] if at else [f"{mutant.rule}: {mutant.change}"]
+    return found
+
+
+@pytest.mark.parametrize("number", EXERCISES)
+def test_each_mutant_is_refused_or_equivalent(number):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert count(number).passed == []
+    assert count(number).refused >= 1 and count(number).made == count(number).refused + count(number).equivalent
+
+
+def test_the_list_of_equivalent_mutants_is_not_longer_than_needed():
+    """With ``pytest -s`` it says how many mutants there were."""
+    counts = [count(number) for number in EXERCISES]
+    made, refused, raised, equivalent = (
+        sum(getattr(c, name) for c in counts) for name in ("made", "refused", "raised", "equivalent")
+    )
+    print(f"\n{made} mutants of {len(counts)} solutions: {refused} refused, {raised} of them by an error;", end=" ")
+    print(f"{equivalent} equivalent")
+    assert set(range(len(EQUIVALENT))) == set().union(*(c.used for c in counts))
