@@ -110,7 +110,7 @@ class PoseStudio(page.LabWidget):
         joints: 18 positions [x, y] in pixels of the label, in the order of ``labutils.dance.JOINT_NAMES``.
         hidden: joints that the label lacks, as where a pose estimator finds nothing.
         feed: the previous frame, "previous": the model's own latest prediction; "first": always the given first frame.
-        latent: z, "zero": the prior's mean; "prior": drawn from N(0, I) for every frame.
+        latent: z, "zero": the prior's mean; "prior": drawn from the prior for every frame.
         keep_lengths: dragging turns limbs (and bends elbows and knees) rather than stretching them.
         keyframes: key poses, each {"joints": ..., "hidden": ...}.
         between: frames from one key pose to the next.
