@@ -321,7 +321,9 @@ def smaller(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_run_under_stage_lights(smaller, capsys):
+def test_run_under_stage_lights(smaller, capsys, monkeypatch):
+    taken, real = [], commands.validate_model
+    monkeypatch.setattr(commands, "validate_model", lambda cfg: (taken.append(cfg.ckpt_path), real(cfg))[1])
     assert main("run --lights --profile smoke --device cpu --quiet --N_dim 3".split()) == 0
     out, latent = capsys.readouterr().out, json.loads(Path("outputs/val/latent.json").read_text())
     assert read_states("data/lights-smoke/val/lights.csv").shape == (12,) and not Path("data/dance-smoke").exists()
@@ -329,6 +331,7 @@ def test_run_under_stage_lights(smaller, capsys):
     assert (cfg.posterior, cfg.sigma_x, cfg.N_dim, cfg.width) == ("innovation", 2.0, 3, 8)  # a flag has the last word
     assert (latent["units"], latent["lights"]["states"], latent["lights"]["switch"]) == (3, 3, 0.05)
     assert "The light switches in" in out and "0.23 nats a frame at best" in out
+    assert [Path(path).name for path in taken] == ["last.ckpt"]  # best.ckpt is that of the luckiest draw
     page = Path("outputs/index.html").read_text()
     assert all(text in page for text in ("What z is for", "z carries", "draw 1", "draw 3")) and "draw 4" not in page
 
