@@ -29,8 +29,8 @@ class KLAnnealing:
 
     Fu et al., "Cyclical Annealing Schedule" (NAACL 2019), eq. 6: with T steps in M cycles, step i = 0 .. T-1 stands at
     tau = mod(i, T/M) / (T/M) of its cycle; beta rises from ``start`` to ``stop`` while tau <= ``ratio`` and then stays.
-    tau is computed as mod(i*M, T) / T, exact where M does not divide T (they round: mod(i, ceil(T/M)) / (T/M)).  "Monotonic" is the
-    same with M = 1; "None" is ``stop`` from the first step on.
+    tau is computed as mod(i*M, T) / T, exact where M does not divide T (they round: mod(i, ceil(T/M)) / (T/M)).
+    "Monotonic" is the same with M = 1; "None" is ``stop`` from the first step on.
     """
 
     kind: str = "Cyclical"
