@@ -24,6 +24,7 @@ COMMANDS = {
     "test": ("labutils.commands", "predict all test sequences, print the assignment's table and the grade"),
     "report": ("labutils.handin.commands", "collect your figures, your code and your words into the report"),
     "pack": ("labutils.handin.commands", "make the archive to hand in, unless something is still missing"),
+    "check": ("labutils.checks.progress", "say which exercises are passed, to do or wrong"),
     "notebooks": ("labutils.teach.commands", "run the notebooks and store their outputs, or check what is stored"),
     "student": ("labutils.teach.commands", "make the folder to hand out: the notebooks without solutions"),
     "grade": ("labutils.teach.commands", "grade the exercises of submissions"),
@@ -52,7 +53,7 @@ def _overview() -> argparse.ArgumentParser:
     return parser
 
 
-def parse(argv: Sequence[str]) -> tuple[Callable[[argparse.Namespace], None], argparse.Namespace]:
+def parse(argv: Sequence[str]) -> tuple[Callable[[argparse.Namespace], int | None], argparse.Namespace]:
     """The function of the command that is asked for, and its parsed flags.
 
     Raises:
@@ -103,16 +104,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0; 2 when something in the user's input or surroundings is wrong (one line on stderr says what); 130 when it was
-        stopped by Ctrl-C or SIGTERM.
+        0, or what the command returns; 2 when something in the user's input or surroundings is wrong (one line on
+        stderr says what); 130 when it was stopped by Ctrl-C or SIGTERM.
     """
     with contextlib.suppress(ValueError):  # not in the main thread: then nobody sends signals either
         signal.signal(signal.SIGTERM, _stop)  # what a batch system sends before it kills
     try:
         function, args = parse(sys.argv[1:] if argv is None else argv)
-        function(args)
+        status = function(args)
         sys.stdout.flush()
-        return 0
+        return status or 0
     except LabError as error:
         print(f"error: {error}", file=sys.stderr)
     except KeyboardInterrupt:

@@ -53,6 +53,7 @@ FACTORS = {  # by which a result is off; only these tell anything where it is a 
     math.log(2): "this is ln 2 times what is expected: nats and bits differ by it",
     1 / math.log(2): "this is what is expected over ln 2: nats and bits differ by it",
 }
+RESULT = "a result for"  # is expected where an answer raises an error
 # Where code lies that no learner wrote
 LIBRARIES = (str(Path(__file__).parents[1]), *(sysconfig.get_paths()[k] for k in ("stdlib", "purelib", "platlib")))
 
@@ -77,6 +78,13 @@ class CheckFailed(AssertionError):
         rows = [("what", self.what), ("expected", self.expected), ("got", self.got), ("likely", self.hint)]
         head = [f"{self.title}: not yet"] if self.title else []
         return "\n".join(head + [f"  {name:<9} {text}" for name, text in rows if text])
+
+    @property
+    def brief(self) -> str:
+        """All in one sentence."""
+        if not self.hint:
+            return f"{self.what or 'the result'}: expected {self.expected}, got {self.got}"
+        return f"{self.got}; {self.hint}" if self.expected.startswith(RESULT) else self.hint
 
     def like(self, other: "CheckFailed") -> bool:
         """Whether the other one failed at the same place, and with the same value."""
@@ -144,7 +152,7 @@ class Exercise:
             if self.reference is None:
                 raise
             self._verify(self.reference, seed)  # where the check itself is broken, this raises too
-            return CheckFailed("a result that can be compared", _told(error), "look at the type of what is returned")
+            return CheckFailed("a result that can be compared", told(error), "look at the type of what is returned")
         return None
 
     def _verify(self, answer: Any, seed: int) -> None:
@@ -253,7 +261,7 @@ def call(answer: Any, *args: Any, changes: Collection[int] = ()) -> Any:
         if isinstance(error, NotImplementedError) and last:
             raise NotDone from None
         hint = "stay in torch: what goes through NumPy has no gradient" if "requires grad" in str(error) else inside
-        fail(f"a result for ({', '.join(map(show, args))})", _told(error), hint)
+        fail(f"{RESULT} ({', '.join(map(show, args))})", told(error), hint)
     if result is None:
         fail("a value", "None", "the function does not return what it computes; is a `return` missing?")
     for k, name in enumerate(_names(answer, args)):
@@ -433,7 +441,7 @@ def _compare_gradients(
         found = slopes(got, by)
     except RuntimeError as error:
         hint = "an operation in place (exp_, mul_, …) overwrote what the backward pass needs; use exp, *, +"
-        fail("a gradient", _told(error), hint, what)
+        fail("a gradient", told(error), hint, what)
     noise = 1e-5 * max(float(right.abs().max()) for right in wanted)
     for k, (name, right, mine) in enumerate(zip(names, wanted, found)):
         if same(mine, right, 1e-3, noise):
@@ -491,7 +499,7 @@ def _general_cause(got: Any, expected: Any, rtol: float, atol: float) -> str:
     return ""
 
 
-def _told(error: BaseException) -> str:
+def told(error: BaseException) -> str:
     """An error in one line."""
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return f"{type(error).__name__}: {text if len(text) < 160 else text[:157] + '…'}".removesuffix(": ")
