@@ -261,7 +261,8 @@ def call(answer: Any, *args: Any, changes: Collection[int] = ()) -> Any:
         if isinstance(error, NotImplementedError) and last:
             raise NotDone from None
         hint = "stay in torch: what goes through NumPy has no gradient" if "requires grad" in str(error) else inside
-        fail(f"{RESULT} ({', '.join(map(show, args))})", told(error), hint)
+        given = (f"{name} {_shape(v) or show(v)[:60]}" for name, v in zip(_names(answer, args), args))
+        fail(f"{RESULT} {', '.join(given)}", told(error), hint)
     if result is None:
         fail("a value", "None", "the function does not return what it computes; is a `return` missing?")
     for k, name in enumerate(_names(answer, args)):
@@ -340,7 +341,7 @@ def show(value: Any) -> str:
     try:
         x = _array(value)
     except NO_ARRAY:
-        return f"{type(value).__name__} {str(value)[:60]}"
+        return f"{type(value).__name__} {' '.join(str(value).split())[:60]}"
     if x.ndim == 0:
         return f"{x.item():.6g}"
     numbers = ", ".join(f"{v:.4g}" for v in x.ravel()[:SHOWN])
@@ -464,6 +465,8 @@ def _shape(value: Any) -> Any:
 
 
 def _array(value: Any) -> np.ndarray:
+    if value.is_complex() if isinstance(value, Tensor) else np.iscomplexobj(value):
+        raise TypeError("complex numbers")
     if isinstance(value, Tensor):
         value = value.detach().cpu().double().numpy()
     return np.asarray(value, dtype=np.float64)

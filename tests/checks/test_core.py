@@ -158,7 +158,7 @@ def test_call_of_what_raises_names_the_line():
         return y + undefined  # noqa: F821
 
     failure = refused(call, answer, torch.zeros(2, 3), 0.5)
-    assert failure.expected == "a result for (shape (2, 3): [0, 0, 0, 0, …], 0.5)"
+    assert failure.expected == "a result for x (2, 3), scale 0.5"
     assert failure.got == "NameError: name 'undefined' is not defined"
     assert failure.hint.startswith("it happened in line") and failure.hint.endswith("of answer")
 

@@ -157,8 +157,34 @@ OTHERS = [  # other ways to the right answer: torch's, the lab's own
     ("4.1", lambda x, c, W, U, b, s: log_p(x, c, W, U, b, (s**2 + 1e-6) ** 0.5)),  # a jitter
     ("4.2", conditioned),
     ("4.3", below_log_p),
+    (
+        "3.2",
+        lambda mu, logvar: sum(
+            kl_divergence(Normal(m, v.exp().sqrt()), Normal(0, 1))
+            for m, v in zip(mu.flatten(1).mT, logvar.flatten(1).mT)
+        ),
+    ),
     ("5.1", lambda i, n, kind, M, R, a, b: KLAnnealing(kind, a, b, M, R)(i, n)),
     ("5.2", lambda epoch, *settings: TeacherForcing(*settings)(epoch)),
+    (
+        "5.3",
+        lambda mu, logvar, lam: sum(
+            max(lam, kl) for kl in kl_divergence(Normal(mu, logvar.exp().sqrt()), Normal(0, 1)).mean(0)
+        ),
+    ),
+    ("6.1", lambda teacher, true, own: own.detach().clone().index_put_((teacher,), true[teacher])),
+    (
+        "6.1",
+        lambda teacher, true, own: (
+            (true.mT * teacher[:, None, None, None] + own.detach().mT * ~teacher[:, None, None, None]).mT
+        ),
+    ),
+    (
+        "6.2",
+        lambda y, x, kl, beta, weight, l1: (
+            nn.functional.mse_loss(y, x) + l1 * nn.functional.l1_loss(y, x) + kl.mean() * weight * beta
+        ),
+    ),
     ("7.3", lambda x: torch.from_numpy(bytes_by_numpy(x))),
     ("8.4", lambda y, w: np.convolve(y, np.ones(w), "same") / np.convolve(np.ones(len(y)), np.ones(w), "same")),
     ("10.3", replayed_without_replacement),
@@ -286,6 +312,26 @@ def test_the_faulty_resume_of_the_text_is_refused(seed):
     space = {}
     exec(cells(6)["exercise-6-4-text"].source.split("```python\n")[1].split("```")[0], space)
     assert refused(EXERCISES["6.4"].judge, space["resume"], seed).hint.endswith("is their average")
+
+
+class Odd:
+    """Nothing can be done with it."""
+
+    def __getattr__(self, name):
+        raise OSError("no")
+
+
+ODD = [(), "text", b"bytes", {"a": 1}, (1, 2, 3), (None, None), [[1], [1, 2]], math.nan, math.inf, 10**400, True, dict,
+       Odd(), torch.eye(3).to_sparse(), torch.ones(2, 3) * 1j, torch.empty(3, device="meta"), torch.zeros(0),
+       np.array([None])]  # fmt: skip
+
+
+@each
+def test_whatever_an_answer_is_or_gives_becomes_a_message(number):
+    for value in ODD[number == LETTERS :]:
+        for odd in (value, lambda *given: value, lambda: value):  # noqa: B023
+            lines = str(refused(EXERCISES[number].judge, odd, 0)).splitlines()
+            assert len(lines) <= 5 and max(map(len, lines)) < 260
 
 
 def test_a_resume_that_raises_is_reported():

@@ -11,6 +11,7 @@ from mutants import CHANGE, Mutant, mutants
 
 from labutils.checks import EXERCISES, NotDone
 
+pytestmark = pytest.mark.slow
 EQUIVALENT = [  # exercises, rule, what the change looks like, why it is right as well
     ("0.1 1.1 6.1 7.1", "clamp added", "", "these images are in [0, 1]"),
     ("1.1", "dropped call", "channels_first.float() -> channels_first", "torch divides uint8 to float32"),

@@ -73,6 +73,7 @@ def test_a_notebook_without_the_check_cell(tmp_path):
     assert [found.number for _, found in verdicts([path], 60)] == ["3.1", "10.1", "10.2", "10.3"]
 
 
+@pytest.mark.slow
 def test_all_solutions_are_passed_and_the_student_edition_is_to_do(tmp_path, capsys):
     paths = []
     for path in notebooks.find():
@@ -89,6 +90,7 @@ def test_all_solutions_are_passed_and_the_student_edition_is_to_do(tmp_path, cap
         assert text.splitlines()[-1] == counts.format(len(EXERCISES))
 
 
+@pytest.mark.slow
 def test_an_answer_that_hangs_or_ends_the_process_costs_only_itself(tmp_path, capfd):
     hangs = "def mean_and_error(values):\n    while True:\n        pass"
     path = written(tmp_path / "mine.ipynb", LETTER, checked("8.1"), hangs, checked("8.2"),
