@@ -83,20 +83,22 @@ def count(number: str) -> Count:
     return found
 
 
+def totals() -> dict[str, int]:
+    """What became of all mutants: made, refused, raised (of the refused), equivalent."""
+    names = ("made", "refused", "raised", "equivalent")
+    return {name: sum(getattr(count(number), name) for number in EXERCISES) for name in names}
+
+
 @pytest.mark.parametrize("number", EXERCISES)
 def test_each_mutant_is_refused_or_equivalent(number):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        assert count(number).passed == []
-    assert count(number).refused >= 1 and count(number).made == count(number).refused + count(number).equivalent
+        found = count(number)
+    assert found.passed == []
+    assert found.refused >= 1 and found.made == found.refused + found.equivalent
 
 
 def test_the_list_of_equivalent_mutants_is_not_longer_than_needed():
     """With ``pytest -s`` it says how many mutants there were."""
-    counts = [count(number) for number in EXERCISES]
-    made, refused, raised, equivalent = (
-        sum(getattr(c, name) for c in counts) for name in ("made", "refused", "raised", "equivalent")
-    )
-    print(f"\n{made} mutants of {len(counts)} solutions: {refused} refused, {raised} of them by an error;", end=" ")
-    print(f"{equivalent} equivalent")
-    assert set(range(len(EQUIVALENT))) == set().union(*(c.used for c in counts))
+    print("\nmutants of {} solutions: {}".format(len(EXERCISES), totals()))
+    assert set(range(len(EQUIVALENT))) == set().union(*(count(number).used for number in EXERCISES))
