@@ -100,5 +100,5 @@ def test_each_mutant_is_refused_or_equivalent(number):
 
 def test_the_list_of_equivalent_mutants_is_not_longer_than_needed():
     """With ``pytest -s`` it says how many mutants there were."""
-    print("\nmutants of {} solutions: {}".format(len(EXERCISES), totals()))
+    print(f"\nmutants of {len(EXERCISES)} solutions: {totals()}")
     assert set(range(len(EQUIVALENT))) == set().union(*(count(number).used for number in EXERCISES))
