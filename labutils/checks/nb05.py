@@ -51,7 +51,7 @@ def _beta(
         dict(tau=lambda i, n, M: Fraction(i % math.ceil(n / M), math.ceil(n / M))),
     "n // cycles + 1 is too much by 1 where `cycles` divides n":
         dict(tau=lambda i, n, M: Fraction(i % (n // M + 1), n // M + 1)),
-    "a cycle of n / cycles rounded up, as a part of n / cycles: tau exceeds 1":
+    "i % ceil(n / cycles), as in Fu et al., makes the cycles too long; (i * cycles) % n / n is exact":
         dict(tau=lambda i, n, M: Fraction(i % math.ceil(n / M) * M, n)),
     "a cycle of n / cycles rounded down, as a part of n / cycles: one more begins":
         dict(tau=lambda i, n, M: Fraction(i % (n // M) * M, n)),
