@@ -30,12 +30,14 @@ from labutils.config import LabConfig
 from labutils.dataset import load_split, load_test
 from labutils.errors import LabError
 from labutils.images import Video
+from labutils.places import home
 from labutils.profiles import Profile, default_profile
 
 if TYPE_CHECKING:
     import torch
 
     from labutils.checkpoint import Row
+    from labutils.checks import Mine
     from labutils.model import ConditionalVAE
     from labutils.training import Trainer
 
@@ -112,14 +114,6 @@ def by_profile(smoke: T, quick: T, full: T | None = None) -> T:
 
 
 # ------------------------------------------------------------------------------------------------------- the places
-
-
-def home() -> Path:
-    """The folder that ``data`` and ``outputs`` lie in: LAB_HOME, else the project's, else the present one."""
-    if os.environ.get("LAB_HOME"):
-        return Path(os.environ["LAB_HOME"])
-    here = Path.cwd()
-    return next((p for p in (here, *here.parents) if (p / "labutils").is_dir() and (p / "notebooks").is_dir()), here)
 
 
 def outputs() -> Path:
@@ -275,6 +269,50 @@ def trained(name: str = "base", callbacks: Sequence[Any] = (), fresh: bool = Fal
         longer = f"lab.trained({name!r}, steps={4 * len(found.history)})"
         print(f"If that is not its purpose, train for longer: {longer}, or a larger LAB_PROFILE")
     return found
+
+
+def mine() -> "Mine":
+    """The parts of the model that the exercises grow into: the learner's own that passed, else the references."""
+    from labutils.checks import Mine
+
+    return Mine()
+
+
+def keep(name: str, model: "torch.nn.Module", history: "Sequence[Row]", cfg: LabConfig) -> Trained:
+    """Write a model that was not trained by ``fit`` as ``trained`` does: checkpoint and history in its own folder.
+
+    Args:
+        model: its weights must have the names and shapes of the lab's model with the settings ``cfg``.
+
+    Raises:
+        LabError: they have not.
+    """
+    import torch
+
+    from labutils.checkpoint import load_model, load_weights, read_history, write_history
+    from labutils.images import atomic_file
+    from labutils.model import ConditionalVAE
+
+    weights = {key: value.detach().cpu() for key, value in model.state_dict().items()}
+    load_weights(ConditionalVAE(cfg), weights, f"the model {name!r}")
+    folder = outputs() / name
+    folder.mkdir(exist_ok=True)
+    with atomic_file(folder / "last.ckpt") as file:
+        torch.save({"state_dict": weights, "config": cfg.to_dict()}, file)
+    write_history(folder / "history.csv", history)
+    return Trained(load_model(folder / "last.ckpt", device()), read_history(folder / "history.csv"), folder)
+
+
+def own_model(name: str = "mine") -> Trained:
+    """The model that the learner trained in notebook 06; else "base", and it says so."""
+    from labutils.checkpoint import load_model, read_history
+
+    folder = outputs() / name
+    if not (folder / "last.ckpt").is_file():
+        print("Your own model is not trained yet (notebook 06); here is the lab's, `base`.")
+        return trained("base")
+    print(f"Your own model, trained in notebook 06: {folder.name}/last.ckpt")
+    return Trained(load_model(folder / "last.ckpt", device()), read_history(folder / "history.csv"), folder)
 
 
 class Progress:

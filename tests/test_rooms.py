@@ -25,6 +25,7 @@ BESIDE = {
     "flop": set(),
     "submission": {"errors", "images"},
     "equations": {"errors"},
+    "places": set(),
 }
 LOW = {*CORE, *BESIDE}
 # What each room may import.  Nobody imports teach and bench: __main__ finds them by name, where they are there.
@@ -36,7 +37,7 @@ MAY |= {
     "dance": {"errors", "images", "metrics", "dataset", "baselines"},
     "checks": LOW,
     "widgets": LOW | {"show", "dance"},
-    "lab": LOW | {"show", "dance"},
+    "lab": LOW | {"show", "dance", "checks"},
     "commands": LOW | {"show", "dance", "widgets"},
     "handin": LOW | {"show", "widgets", "lab"},
     "__main__": {"errors"},

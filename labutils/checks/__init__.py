@@ -19,10 +19,11 @@ from labutils.checks.core import (
     show,
     unpack,
 )  # fmt: skip
+from labutils.checks.own import Mine, reference
 
 __all__ = [
-    "EXERCISES", "CheckFailed", "Exercise", "NotDone", "agree", "call", "compare", "exercise", "fail", "require",
-    "same", "show", "unpack",
+    "EXERCISES", "CheckFailed", "Exercise", "Mine", "NotDone", "agree", "call", "compare", "exercise", "fail",
+    "reference", "require", "same", "show", "unpack",
 ]  # fmt: skip
 
 for _file in sorted(Path(__file__).parent.glob("nb*.py")):

@@ -124,6 +124,8 @@ class Exercise:
             print(f"to do {self.number}: {self.title}")
         else:
             print(f"passed {self.number}: {self.title}")
+            for then in ON_PASS:
+                then(self, answer)
 
     def judge(self, answer: Any, seed: int = 0) -> None:
         """The check without its line.
@@ -134,7 +136,11 @@ class Exercise:
         """
         if answer is None or answer is Ellipsis:
             raise NotDone
-        failure = self.failure(answer, seed)
+        JUDGED.append(self.number)
+        try:
+            failure = self.failure(answer, seed)
+        finally:
+            JUDGED.pop()
         if failure is not None:
             failure.hint = self._mistake(failure, seed) or failure.hint
             failure.title = f"{self.number} {self.title}"
@@ -172,6 +178,8 @@ class Exercise:
 
 
 EXERCISES: dict[str, Exercise] = {}
+JUDGED: list[str] = []  # the exercise that is judged at this moment
+ON_PASS: list[Callable[[Exercise, Any], None]] = []  # what is done with an answer that passed in a notebook
 
 
 def exercise(

@@ -7,9 +7,9 @@ import shlex
 from pathlib import Path
 
 from labutils.errors import LabError
+from labutils.places import MODULE
 
 PROG = "python -m labutils"
-MODULE = Path("notebooks", "my_cvae.py")  # where the learner's own model lies, below the project's folder
 
 
 def report_arguments(parser: argparse.ArgumentParser) -> None:

@@ -67,12 +67,13 @@ def execute(path: Path, timeout: float = 1800) -> tuple[NotebookNode, float]:
 def kernel_environment(folder: Path, scratch: Path) -> dict[str, str]:
     """The environment of a kernel: the labutils of ``folder``, else this one; none of the user's IPython settings.
 
-    Data sets and models are those of this copy of the lab, unless LAB_HOME names other ones.
+    Data sets and models are those of this copy of the lab, unless LAB_HOME names other ones.  The module that answers
+    are kept in is not the reader's own, unless LAB_MODULE names it.
     """
     kept = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}  # inline, as in a lab
     root = folder if (folder / "labutils").is_dir() else notebooks.ROOT
     return (
-        {"LAB_HOME": str(notebooks.ROOT)}
+        {"LAB_HOME": str(notebooks.ROOT), "LAB_MODULE": str(notebooks.ROOT / "outputs" / "notebooks" / "my_cvae.py")}
         | kept
         | {
             "PYTHONPATH": os.pathsep.join(filter(None, [str(root), kept.get("PYTHONPATH")])),

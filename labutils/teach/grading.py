@@ -167,6 +167,7 @@ def environment(place: Path, home: Path, seed: int, run_id: str) -> dict[str, st
         "JUPYTER_RUNTIME_DIR": str(place / "tmp" / "runtime"), "MPLCONFIGDIR": str(place / "tmp" / "matplotlib"),
         "PYTHONPATH": str(notebooks.ROOT), "PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1", "LAB_HOME": str(home), "LAB_PROFILE": "smoke",
+        "LAB_MODULE": str(place / "my_cvae.py"),
         "LAB_CHECK_SEED": str(seed), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "LAB_GRADING": run_id,
     }  # fmt: skip
 

@@ -22,7 +22,17 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-WATCHED = ("builtins", "math", "random", "numpy", "numpy.linalg", "torch", "torch.nn.functional", "torch.random")
+WATCHED = (
+    "builtins",
+    "math",
+    "random",
+    "numpy",
+    "numpy.linalg",
+    "torch",
+    "torch.nn.functional",
+    "torch.random",
+    "torch.autograd",
+)
 # IPython sets the first itself, and torch wraps manual_seed when its compiler is first imported.
 CHANGING = {"_", "input", "display", "exit", "quit", "get_ipython", "manual_seed"}
 
@@ -51,16 +61,20 @@ def arm(secret_file: str, notebook: str, seed: int) -> Callable[..., None]:
     Path(notebook).unlink()
     exercises, not_done = _own_checks()
     say, known = print, _functions()
+    judged = importlib.import_module("labutils.checks.core").JUDGED  # of the checks that answers see
 
     def judge(number: str, *answers: Any) -> None:
         _compare(known)
         exercise = exercises[number]
         try:
             with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # an answer may print
+                judged.append(number)
                 exercise.judge(*answers, seed=seed)
         except not_done:
             say(f"to do {number}: {exercise.title}")
             return
+        finally:
+            judged.clear()
         _compare(known)  # an answer may replace something when it is called
         say(f"passed {number}: {exercise.title} · {token(secret, number)}")
 

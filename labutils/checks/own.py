@@ -1,0 +1,294 @@
+"""The learner's own module, ``notebooks/my_cvae.py``: every answer that passes its check is kept in it.
+
+A check that passes calls ``keep``: the answer's function or class is written to the module, with the imports and the
+helpers it uses, in the order of the exercises.  The module is plain Python, to be read, changed and imported:
+
+    my = lab.mine()
+    my.reparameterize(mu, logvar, eps)  # the learner's; where 3.1 has not passed, the reference
+
+Inside an answer ``my.NAME`` means the same; in the module it becomes NAME.
+"""
+
+import ast
+import builtins
+import hashlib
+import inspect
+import linecache
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any
+
+from labutils.checks.core import EXERCISES, JUDGED, ON_PASS, Exercise
+from labutils.checks.progress import Names
+from labutils.errors import LabError
+from labutils.images import atomic_file
+from labutils.places import MODULE, module
+
+PARTS = (  # of the model that the exercises grow into
+    "images_to_tensors psnr_per_frame random_starts ClipDataset Encoder PosteriorPredictor DecoderFusion Generator "
+    "CVAE reparameterize kl_divergence kl_weight annealed_beta forcing_ratio training_loss training_rollout clip_loss "
+    "train_step rollout predict_video tester_average submission_row submission_table"
+).split()
+HEAD = '"""My own CVAE: each answer that passed its check, kept by the check and replaced when it passes again."""'
+SECTION = re.compile(r"^# -+ exercise (\d+\.\d+)\n", re.M)
+RULE = "# " + "-" * 88 + " exercise "
+MARKS = re.compile(r"^[ \t]*# (?:SOLUTION|END SOLUTION)\b.*\n", re.M)
+MY = re.compile(r"(?<![\w.])my\.(?=[A-Za-z_])")  # what stands before a name in an answer
+
+
+class CannotKeep(Exception):
+    """An answer that is right but cannot be kept; the message says why."""
+
+
+# ------------------------------------------------------------------------------------------------------- keeping
+
+
+def keep(exercise: Exercise, answer: Any) -> None:
+    """Keep an answer that passed, under the name of its check; nothing is kept outside a notebook.
+
+    What cannot be kept is warned of, and what was kept before stays: passing a check never fails because of this.
+    """
+    if not _in_notebook() or not (isinstance(answer, (FunctionType, type)) and answer.__module__ == "__main__"):
+        return
+    try:
+        section = _section(exercise.verify.__name__, answer)
+        place = module()
+        with _locked(place):
+            _write(place, {**_read(place), exercise.number: section})
+    except (CannotKeep, OSError, LabError) as error:
+        print(f"{exercise.number} passed, but it was not kept in {MODULE}: {error}", file=sys.stderr)
+
+
+def _in_notebook() -> bool:
+    """Whether this is a kernel."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None
+
+
+def _section(name: str, answer: Any) -> str:
+    """The source of an answer and of all that it uses of its notebook: imports, helpers, the answer itself."""
+    found: dict[str, str] = {}  # in the order in which they are written
+
+    def take(key: str, value: Any, known: tuple[str, ...]) -> None:
+        if key in found or key in known:
+            return
+        if key in _names():  # another exercise's; it stands in its own section
+            found[key] = ""
+            return
+        if isinstance(value, (FunctionType, type)) and value.__module__ == "__main__":
+            source = _source(value)
+            for used in _globals(source):
+                if used != "my" and used in vars(sys.modules["__main__"]):
+                    take(used, vars(sys.modules["__main__"])[used], (*known, key))
+            found[key] = source
+        else:
+            found[key] = _statement(key, value)
+
+    source = _source(answer)
+    for used in _globals(source):
+        if used != "my" and used in vars(sys.modules["__main__"]):
+            take(used, vars(sys.modules["__main__"])[used], (answer.__name__,))
+    parts = [text for text in found.values() if text.startswith(("import ", "from "))]
+    parts = ["\n".join(parts)] if parts else []
+    parts += [text for text in found.values() if text and not text.startswith(("import ", "from "))]
+    alias = [f"{name} = {answer.__name__}"] if answer.__name__ != name else []
+    return "\n\n\n".join([*parts, source, *alias])
+
+
+def _source(value: Any) -> str:
+    """The text of a function or class of the notebook, without the marks of a solution.
+
+    ``inspect`` does not find the source of a class in a notebook; its methods know in which cell they stand.
+    """
+    functions = [value] if isinstance(value, FunctionType) else [
+        f for f in vars(value).values() if isinstance(f, FunctionType) and f.__qualname__.startswith(value.__name__)
+    ]  # fmt: skip
+    for function in functions:
+        text = "".join(linecache.getlines(inspect.unwrap(function).__code__.co_filename))
+        try:
+            body = ast.parse(text).body
+        except SyntaxError:
+            continue
+        for node in reversed(body):
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name == value.__name__:
+                first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+                lines = text.splitlines(keepends=True)[first - 1 : node.end_lineno]
+                return MY.sub("", MARKS.sub("", "".join(lines))).rstrip()
+    raise CannotKeep(f"the source of {value.__name__} is not known; define it at the beginning of a line of a cell")
+
+
+def _globals(source: str) -> list[str]:
+    """The names of the notebook that a definition reads."""
+    names = Names(ast.parse(source))
+    return sorted(name for name in names.read | names.later if not hasattr(builtins, name))
+
+
+def _statement(key: str, value: Any) -> str:
+    """The import or the assignment that gives a name its value again."""
+    if isinstance(value, ModuleType):
+        whole = f"import {value.__name__}"
+        return whole if value.__name__ == key else f"{whole} as {key}"
+    name = getattr(value, "__name__", "")
+    module = getattr(value, "__module__", None) or ""
+    packages = module.split(".")
+    for k in range(1, len(packages) + 1):  # the shortest that has it
+        home = sys.modules.get(".".join(packages[:k]))
+        if name and home is not None and getattr(home, name, None) is value and home.__name__ != "__main__":
+            return f"from {home.__name__} import {name}" + ("" if name == key else f" as {key}")
+    try:
+        if ast.literal_eval(repr(value)) == value:
+            return f"{key} = {value!r}"
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        pass
+    what = f"{key}, a {type(value).__name__} of this notebook"
+    raise CannotKeep(f"it uses {what}; hand it over as an argument, or compute it inside")
+
+
+ON_PASS.append(keep)
+
+
+# ---------------------------------------------------------------------------------------------- the module's text
+
+
+def _names() -> dict[str, str]:
+    """Name in the module -> exercise, of all exercises whose answer is a function or a class."""
+    return {e.verify.__name__: number for number, e in EXERCISES.items() if callable(e.reference)}
+
+
+def _read(place: Path) -> dict[str, str]:
+    """Exercise -> its section, of the module as it is; edits in a section stay until its exercise passes again."""
+    if not place.is_file():
+        return {}
+    try:
+        text = place.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise LabError(f"{place} cannot be read as text ({error}); move it away") from error
+    _, *parts = SECTION.split(text)
+    return {number: section.strip() for number, section in zip(parts[::2], parts[1::2])}
+
+
+def _write(place: Path, sections: dict[str, str]) -> None:
+    """Write the sections in the order of their numbers, behind the references that stand in for what they lack.
+
+    Raises:
+        CannotKeep: two sections give one name different meanings.
+    """
+    order = sorted(sections, key=lambda number: [int(part) for part in number.split(".")])
+    meaning: dict[str, tuple[str, str]] = {}
+    used: set[str] = set()
+    for number in order:
+        tree = ast.parse(sections[number])
+        used |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        for node in tree.body:
+            for name in _bound(node):
+                other, text = meaning.setdefault(name, (number, ast.unparse(node)))
+                if text != ast.unparse(node):
+                    raise CannotKeep(f"{name} means another thing in exercise {other} than in {number}; rename one")
+    lacking = [name for name, number in _names().items() if name in used and number not in sections]
+    parts = [HEAD]
+    if lacking:
+        lines = ["from labutils.checks import reference", ""]
+        lines += [f'{name} = reference("{name}")  # until exercise {_names()[name]} has passed' for name in lacking]
+        parts.append("\n".join(lines))
+    parts += [f"{RULE}{number}\n{sections[number]}" for number in order]
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(place) as file:
+        file.write(("\n\n\n".join(parts) + "\n").encode())
+
+
+def _bound(node: ast.stmt) -> list[str]:
+    """The names that a statement of a module binds."""
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        return [node.name]
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return [alias.asname or alias.name for alias in node.names]
+    return [n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+
+
+@contextmanager
+def _locked(place: Path) -> Iterator[None]:
+    """Two kernels write one after the other."""
+    from filelock import FileLock
+
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(place.with_name(f".{place.name}.lock")):
+        yield
+
+
+# --------------------------------------------------------------------------------------------------------- using it
+
+
+def reference(name: str) -> Any:
+    """The lab's own solution of the exercise whose answer has this name.
+
+    Raises:
+        AttributeError: no exercise has it.
+        LabError: it is asked for by an answer of this very exercise.
+    """
+    number = _names().get(name)
+    if number is None:
+        raise AttributeError(f"there is no part {name!r}; there are {', '.join(sorted(_names()))}")
+    if number in JUDGED:
+        raise LabError(f"{name} is what exercise {number} asks for; write it yourself")
+    return EXERCISES[number].reference
+
+
+class Mine:
+    """The parts of the model: ``mine.NAME`` is the learner's where it has passed, else the reference.
+
+    The module is read again whenever it has changed, so a part that passes is used from then on.
+    """
+
+    def __init__(self, place: Path | None = None):
+        self._place, self._seen, self._module = place or module(), "", ModuleType("my_cvae")
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        own = self._own()
+        return getattr(own, name) if hasattr(own, name) else reference(name)
+
+    def _own(self) -> ModuleType:
+        """The learner's module, or an empty one.
+
+        Raises:
+            LabError: it cannot be imported.
+        """
+        text = self._place.read_bytes() if self._place.is_file() else b""
+        seen = hashlib.sha256(text).hexdigest()
+        if seen != self._seen:
+            module = ModuleType("my_cvae")
+            module.__file__ = str(self._place)
+            linecache.checkcache(str(self._place))
+            try:
+                exec(compile(text, str(self._place), "exec"), module.__dict__)
+            except Exception as error:
+                what = f"{type(error).__name__}: {error}"
+                raise LabError(f"{self._place} cannot be imported ({what}); mend it, or delete it and "
+                               "run the cells of your answers and checks again") from error  # fmt: skip
+            self._seen, self._module = seen, module
+        return self._module
+
+    def parts(self) -> tuple[list[str], list[str]]:
+        """The names of the model's parts that are the learner's, and of those for which the reference stands in."""
+        own = set(_read(self._place)) if self._place.is_file() else set()
+        self._own()
+        parts = {name: _names()[name] for name in PARTS if name in _names()}
+        return [n for n, number in parts.items() if number in own], [n for n, k in parts.items() if k not in own]
+
+    def lines(self) -> int:
+        """Lines of code in the module, without blank lines and comments."""
+        text = self._place.read_text("utf-8") if self._place.is_file() else ""
+        return sum(bool(line.strip()) and not line.lstrip().startswith("#") for line in text.splitlines())
+
+    def __repr__(self) -> str:
+        own, others = self.parts()
+        if not own:
+            return f"{MODULE}: no part of the model has passed yet; the reference stands in for all {len(others)}"
+        text = f"{MODULE}: {len(own)} of {len(own) + len(others)} parts of the model are yours, {self.lines()} lines"
+        missing = [f"{_names()[name]} {name}" for name in others]
+        return text + (f"; the reference stands in for {', '.join(missing)}" if missing else "")
