@@ -221,13 +221,16 @@ def light(split: str) -> np.ndarray:
 # ------------------------------------------------------------------------------------------------------- the models
 
 
-def trained(name: str = "base", callbacks: Sequence[Any] = (), fresh: bool = False, **changes: Any) -> Trained:
+def trained(
+    name: str = "base", callbacks: Sequence[Any] = (), fresh: bool = False, silent: bool = False, **changes: Any
+) -> Trained:
     """A model trained with the profile's settings and ``changes``; trained only where these settings never were.
 
     Args:
         name: of the model's folder in ``outputs()``.  "base" is the model that most notebooks share.
         callbacks: for training, besides a progress line.
         fresh: train again.
+        silent: show no progress, and do not say where the model is below a baseline.
         changes: settings of ``LabConfig``; without a budget among them, it trains for ``BASE_STEPS``.
 
     An interrupted training is taken up again where its last checkpoint lies.
@@ -257,11 +260,14 @@ def trained(name: str = "base", callbacks: Sequence[Any] = (), fresh: bool = Fal
             model = ConditionalVAE(cfg)
             resume = unfinished / "last.ckpt"
             fit(
-                model, train, val, cfg.replace(save_root=str(unfinished)), [Progress(name), *callbacks],
+                model, train, val, cfg.replace(save_root=str(unfinished)),
+                [*callbacks] if silent else [Progress(name), *callbacks],
                 resume if resume.is_file() else None, Ranks(device=device()),
             )  # fmt: skip
             unfinished.replace(folder)
     found = Trained(load_model(folder / "last.ckpt", device()), read_history(folder / "history.csv"), folder)
+    if silent:
+        return found
     train, val = videos(**changes)
     rivals = {key: float(value.mean()) for key, value in Baselines(train, poses=False).scores(val).items()}
     if short := shortfall(found.val_psnr, rivals):

@@ -40,8 +40,8 @@ LIGHTS_WAYS: dict[str, Row] = {  # what is changed of lab.lights()
     "innovation, learned prior": dict(prior="learned"),
 }
 KINDS = ("Monotonic", "Cyclical", "None")
-SIGMAS = (0.3, 1.0, 2.0, 3.0)
-ANNEALING = dict(width=8, batch_size=1, kl_anneal_cycle=4, kl_anneal_ratio=0.5)
+SIGMAS = (1.0, 3.5, 5.0, 15.0)
+ANNEALING = dict(width=8, batch_size=1, lr=3e-3, kl_anneal_cycle=2, kl_anneal_ratio=0.8)  # as in notebook 08
 IMPORTANCE = 64  # samples of the bound, for PART frames of each test sequence
 PART, DRAWS = 100, 8
 
@@ -168,7 +168,7 @@ def lights_table(rows: Sequence[Row]) -> str:
 
 
 def _annealing_plan(steps: int | None) -> list[Row]:
-    return [{"sigma_x": s, "kind": kind, "steps": steps or 400} for s in SIGMAS for kind in KINDS]
+    return [{"sigma_x": s, "kind": kind, "steps": steps or 800} for s in SIGMAS for kind in KINDS]
 
 
 def _measure_annealing(sigma_x: float, kind: str, steps: int, seed: int) -> Row:
