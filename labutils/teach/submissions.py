@@ -20,7 +20,7 @@ MAX_ANSWER = 50_000  # characters of one answer
 MARKERS = re.compile(r"^(\s*)#.*\b(?:NBVAL_|PYTEST_VALIDATE_)[A-Z_]*.*$", re.M | re.I)
 SUSPECT = re.compile(
     r"\b(labutils|get_ipython|globals|locals|vars|builtins|importlib|subprocess|ctypes|inspect|sys|os|gc|socket|open"
-    r"|eval|exec|setattr|_getframe|__(?!init__|name__|len__|call__|pycache__)\w+__|threading|multiprocessing|hmac)\b"
+    r"|eval|exec|setattr|_getframe|__(?!init__|name__|len__|call__|getitem__|pycache__)\w+__|threading|multiprocessing|hmac|my\.\w+|reference)\b"
 )
 
 
