@@ -16,7 +16,7 @@ import inspect
 import linecache
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -35,6 +35,7 @@ PARTS = (  # of the model that the exercises grow into
 ).split()
 HEAD = '"""My own CVAE: each answer that passed its check, kept by the check and replaced when it passes again."""'
 SECTION = re.compile(r"^# -+ exercise (\d+\.\d+)\n", re.M)
+REFERENCE = "from labutils.checks import reference"
 RULE = "# " + "-" * 88 + " exercise "
 MARKS = re.compile(r"^[ \t]*# (?:SOLUTION|END SOLUTION)\b.*\n", re.M)
 MY = re.compile(r"(?<![\w.])my\.(?=[A-Za-z_])")  # what stands before a name in an answer
@@ -55,10 +56,11 @@ def keep(exercise: Exercise, answer: Any) -> None:
     if not _in_notebook() or not (isinstance(answer, (FunctionType, type)) and answer.__module__ == "__main__"):
         return
     try:
-        section = _section(exercise.verify.__name__, answer)
+        imports, section = _section(exercise.verify.__name__, answer)
         place = module()
         with _locked(place):
-            _write(place, {**_read(place), exercise.number: section})
+            known, sections = _read(place)
+            _write(place, [*known, *imports], {**sections, exercise.number: section})
     except (CannotKeep, OSError, LabError) as error:
         print(f"{exercise.number} passed, but it was not kept in {MODULE}: {error}", file=sys.stderr)
 
@@ -69,34 +71,32 @@ def _in_notebook() -> bool:
     return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None
 
 
-def _section(name: str, answer: Any) -> str:
-    """The source of an answer and of all that it uses of its notebook: imports, helpers, the answer itself."""
-    found: dict[str, str] = {}  # in the order in which they are written
+def _section(name: str, answer: Any) -> tuple[list[str], str]:
+    """What an answer uses of its notebook: import lines; helpers and constants, then the answer itself."""
+    main = vars(sys.modules["__main__"])
+    imports: list[str] = []
+    helpers: dict[str, str] = {}
 
-    def take(key: str, value: Any, known: tuple[str, ...]) -> None:
-        if key in found or key in known:
-            return
-        if key in _names():  # another exercise's; it stands in its own section
-            found[key] = ""
-            return
-        if isinstance(value, (FunctionType, type)) and value.__module__ == "__main__":
-            source = _source(value)
-            for used in _globals(source):
-                if used != "my" and used in vars(sys.modules["__main__"]):
-                    take(used, vars(sys.modules["__main__"])[used], (*known, key))
-            found[key] = source
-        else:
-            found[key] = _statement(key, value)
+    def take(source: str, known: tuple[str, ...]) -> None:
+        """All that a definition uses, and what that uses."""
+        for key in _globals(source):
+            # another exercise's answer stands in its own section
+            if key not in main or key == "my" or key in known or key in helpers or key in _names():
+                continue
+            value = main[key]
+            if isinstance(value, (FunctionType, type)) and value.__module__ == "__main__":
+                text = _source(value)
+                take(text, (*known, key))
+                helpers[key] = text
+            elif (statement := _statement(key, value)).startswith(("import ", "from ")):
+                imports.append(statement)
+            else:
+                helpers[key] = statement
 
     source = _source(answer)
-    for used in _globals(source):
-        if used != "my" and used in vars(sys.modules["__main__"]):
-            take(used, vars(sys.modules["__main__"])[used], (answer.__name__,))
-    parts = [text for text in found.values() if text.startswith(("import ", "from "))]
-    parts = ["\n".join(parts)] if parts else []
-    parts += [text for text in found.values() if text and not text.startswith(("import ", "from "))]
+    take(source, (answer.__name__,))
     alias = [f"{name} = {answer.__name__}"] if answer.__name__ != name else []
-    return "\n\n\n".join([*parts, source, *alias])
+    return imports, "\n\n\n".join([*helpers.values(), source, *alias])
 
 
 def _source(value: Any) -> str:
@@ -159,45 +159,57 @@ def _names() -> dict[str, str]:
     return {e.verify.__name__: number for number, e in EXERCISES.items() if callable(e.reference)}
 
 
-def _read(place: Path) -> dict[str, str]:
-    """Exercise -> its section, of the module as it is; edits in a section stay until its exercise passes again."""
-    if not place.is_file():
-        return {}
-    try:
-        text = place.read_text("utf-8")
-    except UnicodeDecodeError as error:
-        raise LabError(f"{place} cannot be read as text ({error}); move it away") from error
-    _, *parts = SECTION.split(text)
-    return {number: section.strip() for number, section in zip(parts[::2], parts[1::2])}
-
-
-def _write(place: Path, sections: dict[str, str]) -> None:
-    """Write the sections in the order of their numbers, behind the references that stand in for what they lack.
+def _read(place: Path) -> tuple[list[str], dict[str, str]]:
+    """The import lines and the sections of the module as it is, with what the learner changed in them.
 
     Raises:
-        CannotKeep: two sections give one name different meanings.
+        LabError: it is no text, or its head is no Python.
     """
-    order = sorted(sections, key=lambda number: [int(part) for part in number.split(".")])
+    if not place.is_file():
+        return [], {}
+    try:
+        head, *parts = SECTION.split(place.read_text("utf-8"))
+        imports = [ast.unparse(node) for node in ast.parse(head).body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    except (UnicodeDecodeError, SyntaxError, ValueError) as error:
+        raise LabError(f"{place} cannot be read ({error}); mend it or move it away") from error
+    sections = {number: section.strip() for number, section in zip(parts[::2], parts[1::2], strict=True)}
+    return [line for line in imports if line != REFERENCE], sections
+
+
+def _write(place: Path, imports: Sequence[str], sections: dict[str, str]) -> None:
+    """Write the imports, the references that stand in for what is lacking, and the sections by their numbers.
+
+    Raises:
+        CannotKeep: a name has two meanings.
+    """
     meaning: dict[str, tuple[str, str]] = {}
+
+    def define(node: ast.stmt, where: str) -> None:
+        for name in _bound(node):
+            other, text = meaning.setdefault(name, (where, ast.unparse(node)))
+            if text != ast.unparse(node):
+                raise CannotKeep(f"{name} means another thing in {where} than in {other}; rename one of them")
+
+    order = sorted(sections, key=lambda number: [int(part) for part in number.split(".")])
     used: set[str] = set()
     for number in order:
         tree = ast.parse(sections[number])
         used |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
         for node in tree.body:
-            for name in _bound(node):
-                other, text = meaning.setdefault(name, (number, ast.unparse(node)))
-                if text != ast.unparse(node):
-                    raise CannotKeep(f"{name} means another thing in exercise {other} than in {number}; rename one")
-    lacking = [name for name, number in _names().items() if name in used and number not in sections]
-    parts = [HEAD]
-    if lacking:
-        lines = ["from labutils.checks import reference", ""]
-        lines += [f'{name} = reference("{name}")  # until exercise {_names()[name]} has passed' for name in lacking]
-        parts.append("\n".join(lines))
-    parts += [f"{RULE}{number}\n{sections[number]}" for number in order]
-    place.parent.mkdir(parents=True, exist_ok=True)
+            define(node, f"exercise {number}")
+    lines = []
+    for line in sorted(set(imports), key=lambda line: (line.startswith("from "), line.lower())):
+        node = ast.parse(line).body[0]
+        if used & set(_bound(node)):
+            define(node, "another exercise's import")
+            lines.append(line)
+    lacking = [(name, number) for name, number in _names().items() if name in used and number not in sections]
+    stand_in = [f'{name} = reference("{name}")  # until exercise {number} has passed' for name, number in lacking]
+    head = [HEAD, "\n".join(lines), "\n".join([REFERENCE, "", *stand_in]) if lacking else ""]
+    body = [f"{RULE}{number}\n{sections[number]}" for number in order]
+    text = "\n\n".join(part for part in head if part) + "\n\n\n" + "\n\n\n".join(body) + "\n"
     with atomic_file(place) as file:
-        file.write(("\n\n\n".join(parts) + "\n").encode())
+        file.write(text.encode())
 
 
 def _bound(node: ast.stmt) -> list[str]:
@@ -205,7 +217,7 @@ def _bound(node: ast.stmt) -> list[str]:
     if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
         return [node.name]
     if isinstance(node, (ast.Import, ast.ImportFrom)):
-        return [alias.asname or alias.name for alias in node.names]
+        return [alias.asname or alias.name.partition(".")[0] for alias in node.names]
     return [n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
 
 
@@ -275,7 +287,7 @@ class Mine:
 
     def parts(self) -> tuple[list[str], list[str]]:
         """The names of the model's parts that are the learner's, and of those for which the reference stands in."""
-        own = set(_read(self._place)) if self._place.is_file() else set()
+        own = set(_read(self._place)[1])
         self._own()
         parts = {name: _names()[name] for name in PARTS if name in _names()}
         return [n for n, number in parts.items() if number in own], [n for n, k in parts.items() if k not in own]

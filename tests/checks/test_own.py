@@ -80,7 +80,8 @@ def test_a_class_is_kept_and_sections_stand_in_the_order_of_the_exercises(kernel
     cell, place = kernel
     checks.to_bytes(cell("def to_bytes(x):\n    return x.clamp(0, 1).mul(255).round().byte()")["to_bytes"])
     source = "from torch import nn\n\nclass Thing(nn.Module):\n    def forward(self, x):\n        return x\n"
-    assert room._section("Thing", cell(source)["Thing"]).endswith("        return x")
+    imports, section = room._section("Thing", cell(source)["Thing"])
+    assert imports == ["import torch.nn as nn"] and section.endswith("        return x")
     checks.reparameterize(cell(DRAW)["reparameterize"])
     assert room.SECTION.findall(place.read_text()) == ["3.1", "7.3"]
 
@@ -135,7 +136,7 @@ def test_an_answer_may_not_be_its_own_reference(kernel):
      "it uses big, a Tensor of this notebook"),
     ("to_bytes = lambda x: x.clamp(0, 1).mul(255).round().byte()", "define it at the beginning of a line"),
     ("def sigma(x):\n    return x\ndef to_bytes(x):\n    return sigma(x).clamp(0, 1).mul(255).round().byte()",
-     "sigma means another thing in exercise 3.1 than in 7.3"),
+     "sigma means another thing in exercise 7.3 than in exercise 3.1"),
 ], ids=["a value of the notebook", "lambda", "two meanings"])  # fmt: skip
 def test_what_cannot_be_kept_passes_and_says_why(kernel, capsys, source, reason):
     cell, place = kernel
