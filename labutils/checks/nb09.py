@@ -1,6 +1,7 @@
 """Exercises of notebook 09: the submission, the grade, the average, the archive."""
 
 import math
+from itertools import chain, zip_longest
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from labutils.checks.core import Answer, agree, call, compare, exercise, require
+from labutils.checks.core import Answer, agree, call, compare, exercise, fail, require, unpack
 
 # ------------------------------------------------------------------------------------------------ row and grade
 
@@ -36,6 +37,77 @@ def submission_row(answer: Any, g: torch.Generator) -> None:
         got = got.detach().cpu().numpy() if isinstance(got, Tensor) else np.asarray(got)
         compare(f"the row of a 3x{H}x{W} frame", got, _rows(frame))
         require(got.dtype.kind in "iu", "whole numbers (int)", str(got.dtype))
+
+
+def _header(size: int, first: int = 0) -> list[str]:
+    return ["id", *map(str, range(first, size + first))]
+
+
+def _counted(lengths: list[int], first: int = 0) -> np.ndarray:
+    return np.arange(first, sum(lengths) + first)
+
+
+def _table(
+    videos: list[Tensor], row: Answer = _rows, given: int = 0, ids: Answer = _counted, order: Answer = chain,
+    header: Answer = _header, join: Answer = lambda k, rows: np.column_stack([k, rows]),
+) -> tuple[Any, np.ndarray]:  # fmt: skip
+    kept = [video[given:] for video in videos]
+    rows = np.stack([np.asarray(row(frame)) for frame in order(*kept)])  # (N, 3 H W)
+    return header(rows.shape[1]), join(ids([len(video) for video in kept]), rows)
+
+
+def _in_turn(*videos: Tensor) -> list[Tensor]:
+    return [frame for moment in zip_longest(*videos) for frame in moment if frame is not None]
+
+
+@exercise("9.5", "the table of the submission", _table, {
+    "frame 1, which is given, has a row as well: T rows for each video": dict(given=1),
+    "one row for each frame, of all videos: (N, 1 + 3 H W), not a table for each video":
+        lambda videos: (_table(videos)[0], [_table([video])[1] for video in videos]),
+    "only the first video is in it; go on with the rows of the others": lambda videos: _table(videos[:1]),
+    "only the last video is in it; collect the rows of all": lambda videos: _table(videos[-1:]),
+    "the first column is missing: the frame's number, id": dict(join=lambda k, rows: rows),
+    "id comes first, before the values": dict(join=lambda k, rows: np.column_stack([rows, k])),
+    "id counts on through all videos; here it begins again with each":
+        dict(ids=lambda lengths: np.concatenate([np.arange(n) for n in lengths])),
+    "id counts the frames, not the videos": dict(ids=lambda lengths: np.repeat(np.arange(len(lengths)), lengths)),
+    "id counts from 0": dict(ids=lambda lengths: _counted(lengths, 1)),
+    "id is more than 255 in a long table, where uint8 begins again at 0; make it int":
+        dict(join=lambda k, rows: np.column_stack([k, rows]).astype(np.uint8)),
+    "video after video: all frames of the first, then all of the second": dict(order=_in_turn),
+    "channel first: my.submission_row makes the row of a frame": dict(row=lambda x: _rows(x, (1, 2, 0))),
+    "the values are not clipped to [0, 1]; my.submission_row does that":
+        dict(row=lambda x: (255 * x).round().flatten()),
+    "the values are still in [0, 1]; my.submission_row makes the row of a frame":
+        dict(row=lambda x: x.clamp(0, 1).flatten()),
+    "the values are right, but they are written as '12.0'; make them int":
+        dict(join=lambda k, rows: np.column_stack([k, rows]).astype(np.float32)),
+    "the header begins with 'id'": dict(header=lambda size: _header(size)[1:]),
+    "the header's numbers begin at 0": dict(header=lambda size: _header(size, 1)),
+    "the header names 3 H W values: 0 to 3 H W - 1": dict(header=lambda size: _header(size + 1)),
+    "the header is one text; it should be a list, ['id', '0', …]": dict(header=lambda size: ",".join(_header(size))),
+    "the header's numbers should be text, '0' and not 0": dict(header=lambda size: ["id", *range(size)]),
+})  # fmt: skip
+def submission_table(answer: Any, g: torch.Generator) -> None:
+    """videos: a list of float (T_k, 3, H, W), not bounded -> header, list of str; rows, int (N, 1 + 3 H W)."""
+    for lengths, H, W in (((3, 5, 2), 4, 6), ((140, 120), 2, 3)):  # the second: more than 256 rows
+        videos = [0.5 + 0.6 * torch.randn(T, 3, H, W, generator=g) for T in lengths]
+        (names, wanted), size = _table(videos), 3 * H * W
+        header, rows = unpack(call(answer, videos), "header", "rows")
+        try:
+            rows = np.asarray(rows)
+        except ValueError:  # of unequal length
+            parts = ", ".join(str(len(part)) for part in rows[:4])
+            fail(f"{len(wanted)} rows of {len(names)} numbers", f"{len(rows)} parts, of {parts} …", what="rows")
+        what = f"of {len(lengths)} videos {lengths}, 3x{H}x{W}"
+        compare(f"shape of the rows {what}", rows.shape, wanted.shape)
+        compare(f"first column {what}", rows[:, 0], wanted[:, 0])
+        compare(f"values {what}", rows[:, 1:], wanted[:, 1:])
+        require(rows.dtype.kind in "iu", "whole numbers (int)", str(rows.dtype), what="rows")
+        told = f"{type(header).__name__} {header!r}"
+        told = told if len(told) < 60 else f"{told[:35]} … {told[-20:]}"
+        if not (isinstance(header, (list, tuple)) and list(header) == names):
+            fail(f"['id', '0', '1', … '{size - 1}']", told, what="the header")
 
 
 LIMITS = ((25, 100), (24, 90), (23, 80), (22, 70), (21, 60), (20, 50))  # the assignment's table: dB, per cent

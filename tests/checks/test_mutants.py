@@ -35,6 +35,8 @@ EQUIVALENT = [  # exercises, rule, what the change looks like, why it is right a
     ("8.4", "dropped call", "np.array([", "a list of numbers is as good as an array"),
     ("9.2", "float", "", "per cent may be a float"),
     ("9.3", "numpy", "", "a tensor or an array is asked for"),
+    ("9.5", "dropped call", "np.stack(rows) -> rows", "a list of rows is as good as an array"),
+    ("9.5", "off by one", "~^0 -> ", "frames[0].numel(): every frame has as many values"),
     ("10.3", "comparison", "<=", "a random number equals tfr with probability 0"),
     ("10.3", "another argument", "frames -> replay", "len(frames): replay is as long"),
     ("10.3", "swapped axes", "~^frames$", "len(frames): the first axis stays where it is"),

@@ -4,13 +4,14 @@ import ast
 from collections.abc import Callable, Iterable
 from functools import cache
 from itertools import takewhile
+from pathlib import Path
 from typing import Any
 
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 from nbformat import NotebookNode
 
-from labutils.checks import CheckFailed, Exercise, NotDone
+from labutils.checks import CheckFailed, Exercise, Mine, NotDone
 from labutils.teach.notebooks import check_call, find, read
 
 
@@ -33,7 +34,7 @@ def answer(number: str) -> Any:
 
 def answered(number: str, source: str, **names: Any) -> Any:
     """What is handed to the check where the answer cell reads ``source``, and these names are known."""
-    names |= _imported(number)
+    names |= {"my": Mine(Path("nothing.py")), **_imported(number)}  # the references
     exec(source, names)
     return eval(ast.unparse(check_call(cell("check", number).source).args[0]), names)
 
