@@ -98,16 +98,20 @@ def submission_table(answer: Any, g: torch.Generator) -> None:
             rows = np.asarray(rows)
         except ValueError:  # of unequal length
             parts = ", ".join(str(len(part)) for part in rows[:4])
-            fail(f"{len(wanted)} rows of {len(names)} numbers", f"{len(rows)} parts, of {parts} …", what="rows")
+            hint = "all rows are equally long, and stand in one list"
+            fail(f"{len(wanted)} rows of {len(names)} numbers", f"{len(rows)} parts, of {parts} …", hint, "rows")
         what = f"of {len(lengths)} videos {lengths}, 3x{H}x{W}"
-        compare(f"shape of the rows {what}", rows.shape, wanted.shape)
+        if rows.shape != wanted.shape:
+            hint = "a row for each frame of all videos; in each row the number and 3 H W values"
+            fail(f"shape {wanted.shape}", f"shape {rows.shape}", hint, f"rows {what}")
         compare(f"first column {what}", rows[:, 0], wanted[:, 0])
         compare(f"values {what}", rows[:, 1:], wanted[:, 1:])
         require(rows.dtype.kind in "iu", "whole numbers (int)", str(rows.dtype), what="rows")
         told = f"{type(header).__name__} {header!r}"
         told = told if len(told) < 60 else f"{told[:35]} … {told[-20:]}"
         if not (isinstance(header, (list, tuple)) and list(header) == names):
-            fail(f"['id', '0', '1', … '{size - 1}']", told, what="the header")
+            hint = "a list of str: 'id', then the numbers of the values"
+            fail(f"['id', '0', '1', … '{size - 1}']", told, hint, "the header")
 
 
 LIMITS = ((25, 100), (24, 90), (23, 80), (22, 70), (21, 60), (20, 50))  # the assignment's table: dB, per cent
