@@ -23,6 +23,7 @@ In a notebook, ``checks.reparameterize(my_function)`` prints ``passed 3.1: repar
 it says ``to do`` while the answer is missing, and raises ``CheckFailed`` where it is wrong.
 """
 
+import contextlib
 import inspect
 import math
 import os
@@ -38,6 +39,7 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 SEED = "LAB_CHECK_SEED"  # environment: another seed of the inputs, as grading uses
 SHOWN = 4  # numbers of a tensor that a message shows
@@ -252,6 +254,48 @@ def agree(
     return result
 
 
+def agree_module(
+    what: str, answer: Any, reference: Answer, arguments: Sequence[Any], *inputs: Any, weights: dict[str, Tensor],
+    parts: Sequence[str] = (), order: Sequence[int] = (),
+) -> None:  # fmt: skip
+    """Compare a learner's ``nn.Module`` with a reference: names and shapes of the weights, then ``agree``.
+
+    Args:
+        what: the name of the result.
+        answer, reference: called with ``arguments`` they give the modules.
+        inputs: of ``forward``.
+        weights: that both modules get; gradients are compared by each of them.
+
+    Raises:
+        NotDone, CheckFailed: see ``agree``.
+    """
+    module, theirs = call(answer, *arguments), reference(*arguments)
+    require(isinstance(module, nn.Module), "an nn.Module", type(module).__name__, "class NAME(nn.Module): …")
+    has = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    wants = {name: tuple(value.shape) for name, value in weights.items()}
+    for name in [*wants, *has]:
+        if has.get(name) != wants.get(name):
+            known = ", ".join(has) or "none"
+            got = f"{name} {has[name]}" if name in has else f"no {name} (there are: {known[:200]})"
+            hint = "look at the layers that the text names" if name in wants else "this module needs no such layer"
+            require(False, f"{name} {wants[name]}" if name in wants else f"no {name}", got, hint, "its weights")
+
+    class Called:
+        """The module with other weights, under the names of its inputs."""
+
+        def __init__(self, inner: nn.Module):
+            names = inspect.signature(inner.forward).parameters.values()
+            first = inspect.Parameter("weights", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+            with contextlib.suppress(ValueError):  # an odd signature; the call says what is wrong with it
+                self.__signature__ = inspect.Signature([first, *names])
+            self.inner = inner
+
+        def __call__(self, weights: dict[str, Tensor], *inputs: Any) -> Any:
+            return functional_call(self.inner, weights, inputs)
+
+    agree(what, Called(module), Called(theirs), weights, *inputs, parts=parts, order=order)
+
+
 def call(answer: Any, *args: Any, changes: Collection[int] = ()) -> Any:
     """The learner's function applied to ``args``, which it must not change, but for those at the places ``changes``.
 
@@ -346,6 +390,8 @@ def show(value: Any) -> str:
     """A value in a few words: kind, shape and first numbers."""
     if isinstance(value, (str, bool)) or value is None or callable(value):
         return getattr(value, "__name__", None) or (type(value).__name__ if callable(value) else repr(value))
+    if isinstance(value, dict):
+        return f"of {len(value)} tensors"
     try:
         x = _array(value)
     except NO_ARRAY:
@@ -363,6 +409,9 @@ def _copy(value: Any) -> tuple[Any, list[Tensor]]:
     """What an answer may change without harm, and the leaves of its graph, by which gradients are taken."""
     if isinstance(value, nn.Module):
         return value, list(value.parameters())
+    if isinstance(value, dict):
+        copies = {key: _copy(part) for key, part in value.items()}
+        return {key: copy for key, (copy, _) in copies.items()}, [leaf for _, some in copies.values() for leaf in some]
     if isinstance(value, Tensor) and value.requires_grad:
         leaf = value.detach().clone().requires_grad_()
         return leaf.clone(), [leaf]  # no leaf itself: torch would refuse to work on that in place, in other words
@@ -406,6 +455,8 @@ def _leaf_names(value: Any, name: str) -> list[str]:
     """Names of the leaves that ``_copy`` finds."""
     if isinstance(value, nn.Module):
         return [f"{name}.{parameter}" for parameter, _ in value.named_parameters()]
+    if isinstance(value, dict):
+        return [leaf for key, part in value.items() for leaf in _leaf_names(part, key)]
     return [name] if isinstance(value, Tensor) and value.requires_grad else []
 
 

@@ -1,10 +1,11 @@
-"""The exercises on data: from images to tensors, PSNR, random clips, and a baseline."""
+"""The exercises on data: from images to tensors, PSNR, random clips, a baseline, and a data set of clips."""
 
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from labutils.checks.core import Answer, agree, call, compare, exercise, require
 
@@ -163,3 +164,56 @@ def copy_first_psnr(answer: Any, g: torch.Generator) -> None:
         step = torch.rand(T, 1, 1, 1, generator=g) * torch.rand(T, 3, 4, 7, generator=g)
         frames = (0.3 + 0.1 * step.cumsum(dim=0)).clamp(0, 1)  # (T, 3, H, W), further from x_1 all the time
         agree(f"mean PSNR in dB of copying x_1 over {T - 1} frames", answer, _copy_first, frames)
+
+
+class _Clips(Dataset[tuple[Tensor, Tensor]]):
+    """Which clips there are, and what one is: with room for mistakes."""
+
+    def __init__(
+        self, frames: np.ndarray, labels: np.ndarray, clip_len: int, more: int = 1, step: int = 1, late: int = 0,
+        longer: int = 0, to: Answer = lambda a: _tensors(a), pair: Answer = lambda f, p: (f, p),
+    ):  # fmt: skip
+        self.frames, self.labels, self.T, self.more, self.step = frames, labels, clip_len, more, step
+        self.late, self.longer, self.to, self.pair = late, longer, to, pair
+
+    def __len__(self) -> int:
+        return (len(self.frames) - self.T) // self.step + self.more
+
+    def __getitem__(self, start: int) -> tuple[Tensor, Tensor]:
+        clip = slice(self.step * start, self.step * start + self.T + self.longer)
+        poses = slice(clip.start + self.late, clip.stop + self.late)
+        frames, labels = self.pair(self.to(self.frames[clip]), self.to(self.labels[poses]))
+        return frames, labels
+
+
+@exercise("1.5", "clips as a data set", _Clips, {
+    "N frames hold N - clip_len + 1 clips: the last one is missing": dict(more=0),
+    "N frames hold N - clip_len + 1 clips, for the first T - 1 frames begin clips too": dict(more=2),
+    "a clip may begin at every frame; these do not overlap": dict(step=4),
+    "a clip holds clip_len frames, not one more": dict(longer=1),
+    "a clip holds clip_len frames, not one less": dict(longer=-1),
+    "frame t belongs to label t; here the labels are one later": dict(late=1),
+    "labels and frames are swapped: (frames, labels)": dict(pair=lambda f, p: (p, f)),
+    "the labels are missing: both are the frames": dict(pair=lambda f, p: (f, f)),
+    "divide by 255: the model wants values in [0, 1]": dict(to=lambda a: 255 * _tensors(a)),
+    "channels come first: (clip_len, 3, H, W)": dict(to=lambda a: torch.from_numpy(a).float() / 255),
+})  # fmt: skip
+def ClipDataset(answer: Any, g: torch.Generator) -> None:
+    """ClipDataset(frames, labels, clip_len)[start] -> frames, labels, (clip_len, 3, H, W) each in [0, 1]."""
+    N, T, H, W = 11, 4, 6, 8
+    frames, labels = torch.randint(0, 256, (2, N, H, W, 3), generator=g, dtype=torch.uint8).numpy()
+
+    def length(make: Answer) -> Answer:
+        return lambda frames, labels, clip_len: len(make(frames, labels, clip_len))
+
+    for n in (N, T):
+        agree(f"number of clips of {T} in {n} frames", length(answer), length(_Clips), frames[:n], labels[:n], T)
+    kind = call(answer, frames, labels, T)
+    require(isinstance(kind, Dataset), "a torch.utils.data.Dataset", type(kind).__name__, "class ClipDataset(Dataset)")
+
+    def item(make: Answer) -> Answer:
+        return lambda frames, labels, clip_len, start: make(frames, labels, clip_len)[start]
+
+    for start in (0, 3, N - T):
+        parts = ("frames", "labels")
+        agree(f"of the clip at {start}", item(answer), item(_Clips), frames, labels, T, start, parts=parts)

@@ -1,4 +1,4 @@
-"""Checks of notebook 02: convolutions counted, and the wiring of one prediction."""
+"""Checks of notebook 02: convolutions counted, the wiring of one prediction, and the five modules themselves."""
 
 import math
 from collections.abc import Sequence
@@ -6,11 +6,13 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-from labutils.checks.core import Answer, agree, exercise
+from labutils.checks.core import Answer, agree, agree_module, call, compare, exercise, fail, require
 from labutils.config import LabConfig
 from labutils.model import ConditionalVAE
+from labutils.modules import fast, reparameterize
 
 Layers = Sequence[tuple[int, int]]
 
@@ -214,3 +216,245 @@ def conv_cost(answer: Any, g: torch.Generator) -> None:
     for k, channels, H, W in cases:
         given = f"resolution: multiply-adds for k={k}, channels={channels}, H={H}, W={W}"
         agree(given, answer, _costs, k, channels, H, W, parts=("full", "half"), rtol=1e-9, atol=0.5)
+
+
+# ------------------------------------------------------------------------------------------------ the five modules
+
+
+def _weights(module: nn.Module, g: torch.Generator) -> dict[str, Tensor]:
+    """Random weights, large enough for every input to show."""
+    found = {}
+    for name, p in module.named_parameters():
+        scale = 1.5 / math.sqrt(p[0].numel()) if p.dim() == 4 else 0.3
+        found[name] = (torch.randn(p.shape, generator=g) * scale).requires_grad_()
+    return found
+
+
+def _features(g: torch.Generator, *channels: int, size: tuple[int, int] = (8, 12)) -> list[Tensor]:
+    """Features (B, c, h, w) through which gradients are to pass."""
+    return [torch.randn(2, c, *size, generator=g).requires_grad_() for c in channels]
+
+
+class _Encoder(nn.Module):
+    def __init__(
+        self, c: int, pose: bool = False, invert: bool | None = None, fold: Answer = lambda x: F.pixel_unshuffle(x, 2),
+        end: Answer = lambda x: x, **options: Any,
+    ):  # fmt: skip
+        super().__init__()
+        self.conv = nn.Conv2d(12, c, 3, **({"padding": 1} | options))
+        self.invert, self.fold, self.end = pose if invert is None else invert, fold, end
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.end(self.conv(self.fold(1 - x if self.invert else x)))
+
+
+@exercise("2.5", "the encoders", _Encoder, {
+    "with pose=True the label is inverted: 1 - P is 0 on white paper": dict(invert=False),
+    "only a pose is inverted; a frame goes in as it is": dict(invert=True),
+    "padding=1 keeps the size": dict(padding=0),
+    "pixel_unshuffle halves the size already; the convolution has stride 1": dict(stride=2),
+    "there is no activation at the end: the modules that read the feature begin with one": dict(end=F.relu),
+    "pixel_unshuffle(x, 2) keeps all pixels as channels; this repeats averages":
+        dict(fold=lambda x: F.avg_pool2d(x, 2).repeat(1, 4, 1, 1)),
+    "the border is padded with zeros, nn.Conv2d's default": dict(padding_mode="replicate"),
+})  # fmt: skip
+def Encoder(answer: Any, g: torch.Generator) -> None:
+    """Encoder(c, pose=False): image (B, 3, H, W) -> feature (B, c, H/2, W/2)."""
+    for arguments in ((5,), (4, True)):
+        image = torch.rand(2, 3, 8, 12, generator=g).requires_grad_()
+        what = f"the feature, pose={len(arguments) > 1},"
+        agree_module(what, answer, _Encoder, arguments, image, weights=_weights(_Encoder(*arguments), g))
+
+
+class _Posterior(fast.Gaussian_Predictor):
+    def __init__(
+        self, c: int, N: int, order: int = 1, split: Answer = lambda x: x.chunk(2, dim=1), between: Answer | None = None
+    ):
+        super().__init__(c, N)
+        self.order, self.split, self.between = order, split, between
+
+    def forward(self, frame: Tensor, label: Tensor) -> Any:  # type: ignore[override]
+        x = torch.cat([frame, label][:: self.order], dim=1)
+        for k, layer in enumerate(self.net):
+            if not (self.between and isinstance(layer, nn.ReLU) and (k == 0) == (self.between == "start")):
+                x = layer(x)
+        return self.split(x)
+
+
+@exercise("2.6", "the posterior predictor", _Posterior, {
+    "frame first, then pose: torch.cat([frame, label], dim=1)": dict(order=-1),
+    "mu is the first half of the channels, logvar the second": dict(split=lambda x: x.chunk(2, dim=1)[::-1]),
+    "split the 2 N channels into halves, not by even and odd": dict(split=lambda x: (x[:, ::2], x[:, 1::2])),
+    "logvar = log sigma^2 may be negative: no ReLU on it":
+        dict(split=lambda x: (x.chunk(2, dim=1)[0], F.relu(x.chunk(2, dim=1)[1]))),
+    "mu may be negative: no ReLU on it": dict(split=lambda x: (F.relu(x.chunk(2, dim=1)[0]), x.chunk(2, dim=1)[1])),
+    "it gives log sigma^2, not sigma^2": dict(split=lambda x: (x.chunk(2, dim=1)[0], x.chunk(2, dim=1)[1].exp())),
+    "the two are not the same: mu is the first half, logvar the second":
+        dict(split=lambda x: [x.chunk(2, dim=1)[0]] * 2),
+    "ReLU comes first: the encoders end without an activation": dict(between="start"),
+    "ReLU stands between the convolutions": dict(between="middle"),
+    "the gradient does not reach the layers": dict(split=lambda x: x.detach().chunk(2, dim=1)),
+})  # fmt: skip
+def PosteriorPredictor(answer: Any, g: torch.Generator) -> None:
+    """PosteriorPredictor(c, N): features of frame and pose, (B, c, h, w) -> mu, logvar, each (B, N, 1, 1)."""
+    c, N = 3, 5
+    weights = _weights(_Posterior(c, N), g)
+    agree_module("", answer, _Posterior, (c, N), *_features(g, c, c), weights=weights, parts=("mu", "logvar"))
+
+
+class _Fusion(fast.Decoder_Fusion):
+    def __init__(
+        self, c: int, N: int, order: int = 1, before: Answer = F.relu, after: Answer = lambda x: x,
+        told: Answer = lambda told, x: told,
+    ):  # fmt: skip
+        super().__init__(c, N)
+        self.order, self.before, self.after, self.told = order, before, after, told
+
+    def forward(self, frame: Tensor, label: Tensor, z: Tensor) -> Tensor:
+        fused = self.conv(self.before(torch.cat([frame, label][:: self.order], dim=1)))
+        return self.after(fused + self.told(self.latent(z), fused))
+
+
+@exercise("2.7", "the decoder fusion", _Fusion, {
+    "frame first, then pose: torch.cat([frame, label], dim=1)": dict(order=-1),
+    "ReLU on the two features, before the convolution": dict(before=lambda x: x),
+    "no ReLU at the end: the generator's blocks begin with one": dict(after=F.relu),
+    "z is missing: add latent(z)": dict(told=lambda told, x: 0 * told),
+    "z is not passed on to be learned from: no detach": dict(told=lambda told, x: told.detach()),
+    "z is added, not multiplied": dict(told=lambda told, x: x * told - x),
+    "no ReLU on what z tells: it may take away": dict(told=lambda told, x: F.relu(told)),
+})  # fmt: skip
+def DecoderFusion(answer: Any, g: torch.Generator) -> None:
+    """DecoderFusion(c, N): features of previous frame and pose (B, c, h, w), z (B, N, 1, 1) -> (B, c, h, w)."""
+    c, N = 3, 5
+    z = torch.randn(2, N, 1, 1, generator=g).requires_grad_()
+    inputs = (*_features(g, c, c), z)
+    agree_module("the fused feature", answer, _Fusion, (c, N), *inputs, weights=_weights(_Fusion(c, N), g))
+
+
+class _Generator(fast.Generator):
+    """The U-Net, with room for mistakes in each of its steps."""
+
+    def __init__(
+        self, c: int, height: int, width: int, kept: int = 0, relu: Answer = F.relu, joined: bool = True,
+        back: int = -1, last: Answer = F.relu, bias: float = 2, room: Answer = torch.sigmoid, paint: Answer = torch.lerp,
+        colours: Answer = torch.sigmoid, scale: str = "nearest",
+    ):  # fmt: skip
+        super().__init__(c, height, width)
+        self.how = (kept, relu, joined, back, last, bias, room, paint, colours, scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept, relu, joined, back, last, bias, room, paint, colours, scale = self.how
+        skips = []
+        for block, shrink in zip(self.down, self.shrink, strict=True):
+            skips.append((block(x), x)[kept])
+            x = shrink(relu(block(x)))
+        x = self.middle(x)
+        for block, grow, skip in list(zip(self.up, self.grow, skips, strict=True))[::back]:
+            x = block(F.interpolate(grow(x), scale_factor=2, mode=scale) + (skip if joined else 0))
+        x = F.pixel_shuffle(self.out(last(x)), 2)
+        return paint(room(self.background), colours(x[:, 1:]), torch.sigmoid(x[:, :1] - bias))
+
+
+@exercise("2.8", "the generator", _Generator, {
+    "the skip connection comes after the block, before the shrinking": dict(kept=1),
+    "ReLU before each shrinking convolution": dict(relu=lambda x: x),
+    "the skip connections are missing: what is lost on the way down does not come back": dict(joined=False),
+    "ReLU before the last convolution": dict(last=lambda x: x),
+    "the opacity is sigmoid(x - 2): at first little is painted": dict(bias=0),
+    "the background's weights are logits: take their sigmoid": dict(room=lambda b: b),
+    "opacity 1 shows the colour, opacity 0 the background": dict(paint=lambda room, c, a: torch.lerp(c, room, a)),
+    "the colour is missing its sigmoid": dict(colours=lambda x: x),
+    "the background is missing: lerp from it to the colour": dict(paint=lambda room, c, a: c * a),
+    "figure and background are not added: the figure hides the background": dict(paint=lambda r, c, a: r + c * a),
+    "what is grown is repeated (mode nearest, the default), not interpolated": dict(scale="bilinear"),
+    "the background gets no gradient": dict(room=lambda b: torch.sigmoid(b).detach()),
+})  # fmt: skip
+def Generator(answer: Any, g: torch.Generator) -> None:
+    """Generator(c, height, width): fused feature (B, c, height/2, width/2) -> frame (B, 3, height, width)."""
+    c, H, W = 2, 16, 24
+    feature = _features(g, c, size=(H // 2, W // 2))
+    agree_module("the frame", answer, _Generator, (c, H, W), *feature, weights=_weights(_Generator(c, H, W), g))
+
+
+NAMES = ("frame_transformation", "label_transformation", "Gaussian_Predictor", "Decoder_Fusion", "Generator")
+
+
+class _CVAE(nn.Module):
+    """The five modules, wired; with room for mistakes."""
+
+    frame_transformation: nn.Module
+    label_transformation: nn.Module
+    Gaussian_Predictor: nn.Module
+    Decoder_Fusion: nn.Module
+    Generator: nn.Module
+
+    def __init__(
+        self, *modules: nn.Module, names: tuple[str, ...] = NAMES, swap: str = "", draw: Answer = reparameterize,
+        put: tuple[int, ...] = (0, 1, 2), told: Answer = lambda z: z,
+    ):  # fmt: skip
+        super().__init__()
+        for name, module in zip(names, modules, strict=True):
+            setattr(self, name, module)
+        self.swap, self.draw, self.put, self.told = swap, draw, put, told
+
+    def read(self, x: Tensor, P: Tensor) -> tuple[Tensor, Tensor]:
+        """Features of frame and pose."""
+        frame, label = self.frame_transformation, self.label_transformation
+        return (label(x), frame(P)) if self.swap == "encoders" else (frame(x), label(P))
+
+    def posterior(self, x: Tensor, P: Tensor, eps: Tensor | None = None) -> Any:
+        features = self.read(x, P)
+        mu, logvar = self.Gaussian_Predictor(*features[:: -1 if self.swap == "posterior" else 1])
+        values = self.draw(mu, logvar, torch.randn_like(mu) if eps is None else eps), mu, logvar
+        return tuple(values[k] for k in self.put)
+
+    def step(self, previous: Tensor, P: Tensor, z: Tensor) -> Any:
+        features = self.read(previous, P)
+        return self.Generator(self.Decoder_Fusion(*features[:: -1 if self.swap == "decoder" else 1], self.told(z)))
+
+
+@exercise("2.9", "the whole model", _CVAE, {
+    "the encoders are swapped: frame_transformation reads frames, label_transformation the pose": dict(swap="encoders"),
+    "Gaussian_Predictor takes the frame's feature first, then the pose's": dict(swap="posterior"),
+    "Decoder_Fusion takes the frame's feature first, then the pose's": dict(swap="decoder"),
+    "z is mu: add sigma * eps": dict(draw=lambda mu, logvar, eps: mu),
+    "exp(logvar) is the variance; sigma is its square root": dict(draw=lambda mu, logvar, eps: mu + logvar.exp() * eps),
+    "z is drawn anew in every call: use eps where it is given":
+        dict(draw=lambda mu, logvar, eps: reparameterize(mu, logvar)),
+    "no detach: gradients have to reach mu and logvar through z":
+        dict(draw=lambda mu, logvar, eps: reparameterize(mu, logvar, eps).detach()),
+    "the order is z, mu, logvar": dict(put=(1, 2, 0)),
+    "z is missing: the decoder gets zeros": dict(told=lambda z: 0 * z),
+    "no detach: the gradient has to reach z": dict(told=lambda z: z.detach()),
+})  # fmt: skip
+def CVAE(answer: Any, g: torch.Generator) -> None:
+    """CVAE of five modules: posterior(x, P, eps) -> z, mu, logvar; step(previous, P, z) -> frame."""
+    model, c, N = _small_model(g), 4, 3
+    predictor = _Posterior(c, N)
+    predictor.load_state_dict(model.Gaussian_Predictor.state_dict())
+    modules = [predictor if name == "Gaussian_Predictor" else getattr(model, name) for name in NAMES]
+    made = call(answer, *modules)
+    require(isinstance(made, nn.Module), "an nn.Module", type(made).__name__, "class CVAE(nn.Module): …")
+    for name, module in zip(NAMES, modules, strict=True):
+        if getattr(made, name, None) is not module:
+            known = ", ".join(n for n, _ in made.named_children()) or "none"
+            fail(f"the module {name} under this name", f"modules called {known}", "checkpoints find weights by name")
+    count = len(list(made.parameters()))
+    require(count == len(list(model.parameters())), "no weights but those of the five modules", f"{count} weights")
+
+    def posterior(make: Answer) -> Answer:
+        return lambda *a: make(*a[:5]).posterior(*a[5:])
+
+    def step(make: Answer) -> Answer:
+        return lambda *a: make(*a[:5]).step(*a[5:])
+
+    x, P = torch.rand(2, 2, 3, 16, 24, generator=g)  # (B, 3, H, W) each
+    eps, z = torch.randn(2, 2, N, 1, 1, generator=g)
+    parts = ("z", "mu", "logvar")
+    agree("of the posterior", posterior(answer), posterior(_CVAE), *modules, x, P, eps, parts=parts, order=(1, 2, 0))
+    agree("the prediction", step(answer), step(_CVAE), *modules, x, P, z.requires_grad_())
+    drawn = [call(posterior(answer), *modules, x, P)[0] for _ in range(2)]
+    hint = "draw eps yourself where it is None"
+    require(not torch.equal(*drawn), "another z in each call without eps", "twice the same", hint, "z without eps")
+    compare("shape of z without eps", list(drawn[0].shape), [2, N, 1, 1])
