@@ -337,8 +337,8 @@ class _Generator(fast.Generator):
 
     def __init__(
         self, c: int, height: int, width: int, kept: int = 0, relu: Answer = F.relu, joined: bool = True,
-        back: int = -1, last: Answer = F.relu, bias: float = 2, room: Answer = torch.sigmoid, paint: Answer = torch.lerp,
-        colours: Answer = torch.sigmoid, scale: str = "nearest",
+        back: int = -1, last: Answer = F.relu, bias: float = 2, room: Answer = torch.sigmoid,
+        paint: Answer = torch.lerp, colours: Answer = torch.sigmoid, scale: str = "nearest",
     ):  # fmt: skip
         super().__init__(c, height, width)
         self.how = (kept, relu, joined, back, last, bias, room, paint, colours, scale)
