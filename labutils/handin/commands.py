@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 from labutils.errors import LabError
-from labutils.places import MODULE
+from labutils.places import MODULE, module
 
 PROG = "python -m labutils"
 
@@ -51,7 +51,7 @@ def report(args: argparse.Namespace) -> None:
     source = root / "report.md"
     new = not source.is_file()
     words = keep_words(source)
-    for key, code in excerpts(_place(args.module, MODULE), words).items():
+    for key, code in excerpts(_module_of(args), words).items():
         evidence[key] = [*code, *evidence[key]]
     text, missing = render(args.name, args.student_id, source, words, evidence)
     page, pdf = root / "report.html", root / "report.pdf"
@@ -92,7 +92,7 @@ def pack(args: argparse.Namespace) -> None:
     path = root / archive_name(args.student_id, args.name)
     pdf = Path(args.report) if args.report else root / "report.pdf"
     files = contents(
-        pdf, root / "test" / "submission.csv", _place(args.notebooks, MODULE.parent), _place(args.module, MODULE)
+        pdf, root / "test" / "submission.csv", _place(args.notebooks, MODULE.parent), _module_of(args)
     )
     wrong = list(filter(None, [no_pdf(pdf)])) if args.report else objections(root, args.name, args.student_id)
     books = sum(inside.endswith(".ipynb") for inside in files)
@@ -122,6 +122,11 @@ def _root(args: argparse.Namespace) -> Path:
     if not root.is_dir():
         raise LabError(f"{root} is missing; name the folder of a run: the --save_root of train, validate and test")
     return root
+
+
+def _module_of(args: argparse.Namespace) -> Path:
+    """The learner's module: --module, else the one that the checks write."""
+    return Path(args.module) if args.module else _near(module())
 
 
 def _place(given: str | None, default: Path) -> Path:
