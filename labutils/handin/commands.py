@@ -91,9 +91,7 @@ def pack(args: argparse.Namespace) -> None:
     root = _root(args)
     path = root / archive_name(args.student_id, args.name)
     pdf = Path(args.report) if args.report else root / "report.pdf"
-    files = contents(
-        pdf, root / "test" / "submission.csv", _place(args.notebooks, MODULE.parent), _module_of(args)
-    )
+    files = contents(pdf, root / "test" / "submission.csv", _place(args.notebooks, MODULE.parent), _module_of(args))
     wrong = list(filter(None, [no_pdf(pdf)])) if args.report else objections(root, args.name, args.student_id)
     books = sum(inside.endswith(".ipynb") for inside in files)
     if not books:
