@@ -326,7 +326,7 @@ class _Fusion(fast.Decoder_Fusion):
 })  # fmt: skip
 def DecoderFusion(answer: Any, g: torch.Generator) -> None:
     """DecoderFusion(c, N): features of previous frame and pose (B, c, h, w), z (B, N, 1, 1) -> (B, c, h, w)."""
-    c, N = 3, 5
+    c, N = 4, 5
     z = torch.randn(2, N, 1, 1, generator=g).requires_grad_()
     inputs = (*_features(g, c, c), z)
     agree_module("the fused feature", answer, _Fusion, (c, N), *inputs, weights=_weights(_Fusion(c, N), g))

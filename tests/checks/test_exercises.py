@@ -296,7 +296,7 @@ def test_the_right_value_is_not_enough(number, answer, hint):
     assert hint in refused(EXERCISES[number].judge, answer, 0).hint
 
 
-LEARN = ["2.3", "3.1", "3.2", "3.3", "4.3", "5.3", "6.1", "6.2", "6.3", "10.1"]  # parts of a training
+LEARN = ["2.3", "2.9", "3.1", "3.2", "3.3", "4.3", "5.3", "6.1", "6.2", "6.3", "10.1"]  # parts of a training
 
 
 @each

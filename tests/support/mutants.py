@@ -242,9 +242,11 @@ def mutants(source: str) -> Iterator[Mutant]:
 
 def _changed(tree: ast.Module) -> Iterator[tuple[str, str, Callable[..., Any] | None]]:
     """The tree itself is changed while a mutant is given out, and then changed back."""
-    function = next((node for node in tree.body if isinstance(node, ast.FunctionDef)), None)
-    arguments = [arg.arg for arg in function.args.args] if function else []
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    inside = {id(node): function for function in functions for node in ast.walk(function)}
     for parent, name, k, node in list(expressions(tree)):
+        function = inside.get(id(node))
+        arguments = [arg.arg for arg in function.args.args if arg.arg != "self"] if function else []
         for rule, other in variants(node, arguments):
             with _put(parent, name, k, other):
                 yield rule, f"{ast.unparse(node)} -> {ast.unparse(other)}", None
@@ -260,18 +262,17 @@ def _changed(tree: ast.Module) -> Iterator[tuple[str, str, Callable[..., Any] | 
             for argument in arguments:
                 with _put(parent, name, k, _call(node, argument)):
                     yield "in place", f"{argument} is changed", spoil
-    if function is None:
-        return
-    for parent in ast.walk(function):
-        body = getattr(parent, "body", None)
-        for k, statement in enumerate(body if isinstance(body, list) else ()):
-            if not isinstance(statement, ast.Return) and not _is_text(statement):
-                with _put(parent, "body", k, ast.Pass()):
-                    yield "dropped statement", ast.unparse(statement).splitlines()[0], None
-    for argument, default in zip(reversed(function.args.args), reversed(function.args.defaults)):
-        copied = ast.Assign([ast.Name(argument.arg, ast.Store())], default, lineno=0)
-        with _put(function, "body", None, [copied, *function.body]):
-            yield "copied default", f"{argument.arg} = {ast.unparse(default)}", None
+    for function in functions:
+        for parent in ast.walk(function):
+            body = getattr(parent, "body", None)
+            for k, statement in enumerate(body if isinstance(body, list) else ()):
+                if not isinstance(statement, ast.Return) and not _is_text(statement):
+                    with _put(parent, "body", k, ast.Pass()):
+                        yield "dropped statement", ast.unparse(statement).splitlines()[0], None
+        for argument, default in zip(reversed(function.args.args), reversed(function.args.defaults)):
+            copied = ast.Assign([ast.Name(argument.arg, ast.Store())], default, lineno=0)
+            with _put(function, "body", None, [copied, *function.body]):
+                yield "copied default", f"{argument.arg} = {ast.unparse(default)}", None
 
 
 def _is_text(node: ast.AST) -> bool:
