@@ -13,7 +13,7 @@ from labutils.checks import EXERCISES, NotDone
 
 pytestmark = pytest.mark.slow
 EQUIVALENT = [  # exercises, rule, what the change looks like, why it is right as well
-    ("0.1 1.1 6.1 7.1", "clamp added", "", "these images are in [0, 1]"),
+    ("0.1 1.1 1.5 6.1 7.1", "clamp added", "", "these images are in [0, 1]"),
     ("1.1", "dropped call", "channels_first.float() -> channels_first", "torch divides uint8 to float32"),
     ("1.2 7.2", "swapped values", "", "a mean over the same axes"),
     ("1.2 7.2", "swapped operands", "clamp(0, 1) - t", "the difference is squared"),
@@ -22,6 +22,7 @@ EQUIVALENT = [  # exercises, rule, what the change looks like, why it is right a
     ("10.1", "swapped operands", "mu_q - mu_p ->", "the difference is squared"),
     ("1.3", "dropped argument", "(0, places, ", "0 is where randint begins anyway"),
     ("1.4", "swapped arguments", "metrics.psnr(copies, truth) ->", "the error is symmetric, and both are in [0, 1]"),
+    ("1.5", "swapped axes", "~^self.frames$", "len(frames): the first axis stays where it is"),
     ("2.8 2.9", "clamp added", "", "a frame of the generator is in [0, 1]"),
     ("2.8", "in place", "x is changed", "x is another tensor by then"),
     ("2.9", "seed ignored", "eps", "there it is only compared with None"),
