@@ -1,4 +1,4 @@
-"""Checks of the exercises in notebook 06, training."""
+"""Checks of the exercises in notebook 06: teacher forcing, the loss, a training step, a resume."""
 
 import copy
 from typing import Any
@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from labutils.checks.core import Answer, agree, call, compare, exercise, fail, require, same
+from labutils.modules import kl_divergence
 
 
 def _mask(teacher: Tensor) -> Tensor:
@@ -226,3 +227,142 @@ def resume(answer: Any, g: torch.Generator) -> None:
     compare("run.step", fresh.step, checkpoint["step"])
     compare("run.best_psnr", fresh.best_psnr, checkpoint["best_psnr"])
     compare("the losses of the next 6 steps", fresh.train(6), expected)
+
+
+# ------------------------------------------------------------------------------------------------ a training step
+
+
+def _clip_loss(
+    model: Any, frames: Tensor, labels: Tensor, teacher: Tensor, beta: float, weight: float, l1: float = 0.0,
+    sees: int = 0, target: int = 1, told: Answer = kl_divergence, over: Answer = lambda kl: kl,
+    put: tuple[int, ...] = (0, 1, 2), cut: Answer = lambda x: x, reported: Answer = torch.mean,
+    coins: Answer | None = None,
+) -> Any:  # fmt: skip
+    """Loss, MSE and KL of training clips; with room for mistakes."""
+    kls: list[Tensor] = []
+
+    def posterior(x: Tensor, P: Tensor) -> Tensor:
+        z, mu, logvar = model.posterior(x, P)
+        kls.append(told(mu, logvar))
+        return z
+
+    given = teacher if coins is None else coins(teacher)
+    prediction = cut(_rolled(posterior, model.step, frames, labels, given, x_at=sees))
+    kl = over(torch.stack(kls, dim=1))  # (B, T-1)
+    truth = frames[:, 1:] if target else frames[:, :-1]
+    loss = _loss(prediction, truth, kl, beta, weight, l1)
+    values = loss, (prediction - truth).square().mean().detach(), reported(kl).detach()
+    return tuple(values[k] for k in put)
+
+
+class _Model(nn.Module):
+    """What 6.5 needs of a model, without chance: z = mu + sigma / 2."""
+
+    def __init__(self, weights: Tensor):
+        super().__init__()
+        self.weight = nn.Parameter(weights)
+
+    def posterior(self, x: Tensor, P: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        mu, logvar = _posterior(self.weight[:2], x, P), _posterior(self.weight[2:4], x, P) - 1
+        return mu + torch.exp(0.5 * logvar) / 2, mu, logvar
+
+    def step(self, last: Tensor, P: Tensor, z: Tensor) -> Tensor:
+        return _step(self.weight[4:], last, P, z)
+
+
+@exercise("6.5", "the loss of training clips", _clip_loss, {
+    "the posterior sees the previous frame; it must see the current one": dict(sees=-1),
+    "the predictions are those of frames[:, 1:]; this compares them with frames[:, :-1]": dict(target=0),
+    "the KL divergence is missing": dict(told=lambda mu, logvar: 0 * mu.flatten(1).sum(1)),
+    "only the last step's KL divergence is counted": dict(over=lambda kl: kl[:, -1:]),
+    "the KL divergence is summed over the clip; its mean over all frames counts":
+        dict(over=lambda kl: kl.sum(1, keepdim=True)),
+    "the order is loss, mse, kl": dict(put=(0, 2, 1)),
+    "the loss comes first": dict(put=(1, 0, 2)),
+    "kl is the mean in nats a frame, not its part of the loss": dict(reported=lambda kl: 0.02 * kl.mean()),
+    "the true frame is fed throughout; hand `teacher` on": dict(coins=torch.ones_like),
+    "the generated frame is fed throughout; hand `teacher` on": dict(coins=torch.zeros_like),
+    "the gradient does not pass the prediction": dict(cut=torch.detach),
+    "the gradient does not pass the KL divergence": dict(told=lambda mu, logvar: kl_divergence(mu, logvar).detach()),
+})  # fmt: skip
+def clip_loss(answer: Any, g: torch.Generator) -> None:
+    """answer(model, frames, labels, teacher, beta, weight, l1) -> loss, mse, kl; frames, labels (B, T, 3, H, W)."""
+    B, T, H, W = 3, 5, 4, 6
+    frames, labels = torch.rand(2, B, T, 3, H, W, generator=g)
+    teacher = torch.rand(B, T - 1, generator=g) < 0.5
+    teacher[:2, 1:3] = torch.tensor([[True, False], [False, True]])
+    model = _Model(torch.cat([torch.rand(4, generator=g) + 0.5, torch.rand(1, generator=g) / 2 + 0.3]))
+    parts = ("the loss", "mse", "kl")
+    for l1 in (0.0, 0.1):
+        inputs = (model, frames, labels, teacher, 0.4, 0.05, l1)
+        agree(f"with l1 = {l1:g}", answer, _clip_loss, *inputs, parts=parts, order=(1, 2, 0))
+
+
+def _stepped(
+    model: nn.Module, averaged: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, decay: float,
+    max_norm: float = 1.0, order: str = "backward clip step zero average", share: Answer = lambda decay: 1 - decay,
+    norm: Answer = lambda max_norm: max_norm,
+) -> None:  # fmt: skip
+    """What is done, in which order, and how far the average moves."""
+    for part in order.split():
+        if part == "backward":
+            loss.backward()
+        elif part == "clip":
+            torch.nn.utils.clip_grad_norm_(model.parameters(), norm(max_norm))
+        elif part == "values":
+            torch.nn.utils.clip_grad_value_(model.parameters(), max_norm)
+        elif part == "step":
+            optimizer.step()
+        elif part == "zero":
+            optimizer.zero_grad()
+        else:
+            with torch.no_grad():
+                for mean, value in zip(averaged.parameters(), model.parameters(), strict=True):
+                    mean.lerp_(value, share(decay))
+
+
+@exercise("6.6", "one training step", _stepped, {
+    "the weights do not move: loss.backward(), then clip, then optimizer.step(), and only then zero_grad":
+        dict(order="backward clip zero average"),
+    "the gradients are not clipped before the optimizer's step": dict(order="backward step zero average"),
+    "clip the norm of all gradients together (clip_grad_norm_), not each value":
+        dict(order="backward values step zero average"),
+    "clip to max_norm, not to a norm of 1": dict(norm=lambda max_norm: 1.0),
+    "the gradients are never set to zero: they add up from step to step": dict(order="backward clip step average"),
+    "the average is not updated": dict(order="backward clip step zero"),
+    "the average follows the NEW weights: update it after the optimizer's step":
+        dict(order="average backward clip step zero"),
+    "decay is what is kept of the average; it moves by 1 - decay": dict(share=lambda decay: decay),
+    "the average moves a little, it is no copy": dict(share=lambda decay: 1.0),
+})  # fmt: skip
+def train_step(answer: Any, g: torch.Generator) -> None:
+    """answer(model, averaged, optimizer, loss, decay, max_norm) changes model, averaged and optimizer."""
+    seed, decay, max_norm = int(torch.randint(0, 1000, (), generator=g)), 0.9, 0.5
+    batches = torch.randn(4, 8, 3, generator=g)
+
+    def run(step: Answer) -> list[list[Tensor]]:
+        """The weights and the averaged weights after each of some steps."""
+        torch.manual_seed(seed)
+        model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
+        averaged = copy.deepcopy(model).requires_grad_(False)
+        with torch.no_grad():
+            for mean in averaged.parameters():
+                mean.add_(0.5)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.3, momentum=0.5)
+        states = []
+        for x in batches:
+            loss = 5 * F.mse_loss(model(x), x.sum(1, keepdim=True))
+            step(model, averaged, optimizer, loss, decay, max_norm)
+            states.append([torch.cat([p.detach().flatten() for p in m.parameters()]) for m in (model, averaged)])
+        return states
+
+    def asked(*given: Any) -> None:
+        def done(*given: Any) -> bool:
+            answer(*given)  # it need not return anything
+            return True
+
+        call(done if callable(answer) else answer, *given, changes=(0, 1, 2, 3))
+
+    for k, (mine, right) in enumerate(zip(run(asked), run(_stepped), strict=True), 1):
+        for name, got, expected in zip(("the weights", "the averaged weights"), mine, right, strict=True):
+            compare(f"{name} after step {k}", got, expected, 1e-4, 1e-6)

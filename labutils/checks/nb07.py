@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from labutils.checks.core import Answer, agree, call, exercise, require, same
+from labutils.checks.core import Answer, agree, call, compare, exercise, require, same
 
 
 def _rolled(
@@ -133,3 +133,71 @@ def worst_frame(answer: Any, g: torch.Generator) -> None:
     low = int(torch.randint(3, T - 4, (), generator=g))
     psnr[low], psnr[(low + 11) % (T - 4)] = 11.5, 44.5
     agree("of the worst frame", answer, _frame, psnr, parts=("index", "PSNR"))
+
+
+def _predicted(
+    model: Any, frames: Tensor, labels: Tensor, z: Tensor, train: bool = False, graph: bool = False, back: str = "was",
+    first: int = 1, mean: Answer = lambda mse: (-10 * mse.log10()).mean(), put: int = 1, batch: bool = False,
+    made: Answer = _rolled,
+) -> Any:  # fmt: skip
+    """A rollout in evaluation mode and its score; with room for mistakes."""
+    was = model.training
+    model.train(train)
+    with torch.set_grad_enabled(graph):
+        video = made(model.step, frames[None], labels[None], z[None])[0]  # (T, 3, H, W)
+        error = video[first:] - frames[first:]
+        value = mean(error.square().mean(dim=(1, 2, 3)))
+    model.train({"was": was, "train": True, "eval": False}[back])
+    return (video[None] if batch else video, value)[::put]
+
+
+class _Moody(nn.Module):
+    """Predicts otherwise in training mode, as dropout or batch normalization do."""
+
+    def __init__(self, weight: Tensor):
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+
+    def step(self, last: Tensor, P: Tensor, z: Tensor) -> Tensor:
+        mood = 0.5 if self.training else 0.7
+        return mood * last + self.weight * P.flip(-1) - 0.3 + 0.1 * z.sum(1, keepdim=True)  # leaves [0, 1] at places
+
+
+def _true_fed(step: Answer, frames: Tensor, labels: Tensor, z: Tensor) -> Tensor:
+    return _rolled(step, frames, labels, z, fed="true")
+
+
+@exercise("7.5", "predict a video and score it", _predicted, {
+    "switch to evaluation mode first: dropout and batch normalization behave otherwise in training": dict(train=True),
+    "the model was in training mode and has to be again afterwards": dict(back="eval"),
+    "the model was in evaluation mode and has to be again afterwards": dict(back="train"),
+    "no gradients are needed: with torch.no_grad() the graph of 629 steps is not kept": dict(graph=True),
+    "frame 1 is given: leave it out of the mean": dict(first=0, mean=lambda mse: (-10 * (mse + 1e-10).log10()).mean()),
+    "this is the PSNR of the mean error; take the dB of each frame first":
+        dict(mean=lambda mse: -10 * mse.mean().log10()),
+    "still one value for each frame; take their mean": dict(mean=lambda mse: -10 * mse.log10()),
+    "the order is prediction, PSNR": dict(put=-1),
+    "one video: (T, 3, H, W), without the axis of the batch": dict(batch=True),
+    "the previous TRUE frame is fed: a leak": dict(made=_true_fed),
+})  # fmt: skip
+def predict_video(answer: Any, g: torch.Generator) -> None:
+    """answer(model, frames, labels, z) -> prediction (T, 3, H, W), mean PSNR in dB; z (T-1, N, h, w)."""
+    T, H, W, N = 6, 4, 6, 3
+    frames, labels = torch.rand(2, T, 3, H, W, generator=g)
+    z, model = torch.randn(T - 1, N, 1, 1, generator=g), _Moody(torch.rand((), generator=g) / 4 + 0.5)
+    for training in (True, False):
+        model.train(training)
+        with torch.no_grad():
+            right, score = _predicted(model, frames, labels, z)
+        made = call(answer, model, frames.clone(), labels.clone(), z.clone())
+        require(
+            isinstance(made, (tuple, list)) and len(made) == 2, "two values", type(made).__name__, what="the result"
+        )
+        compare("the prediction", made[0], right)
+        compare("the mean PSNR in dB", made[1], score, 1e-4, 1e-4)
+        free = not (isinstance(made[0], Tensor) and made[0].requires_grad)
+        require(
+            free, "a prediction without a graph", "one that requires grad", "with torch.no_grad():", "the prediction"
+        )
+        mode = "training" if training else "evaluation"
+        require(model.training == training, f"the model in {mode} mode, as before", "the other mode", what="afterwards")
