@@ -187,6 +187,13 @@ def test_pictures_in_the_words_become_part_of_the_page(home, capsys):
     assert '<img alt="mine" src="data:image/png;base64,cG5n">' in report()
 
 
+def test_the_code_is_of_the_module_that_the_checks_write(home, monkeypatch):
+    Path("notebooks/my_cvae.py").rename("elsewhere.py")
+    assert "no code of your own" in report()
+    monkeypatch.setenv("LAB_MODULE", "elsewhere.py")
+    assert "no code of your own" not in report()
+
+
 def test_what_is_missing_is_a_placeholder_that_names_the_command(home):
     shutil.rmtree("run")
     shutil.rmtree("outputs")
