@@ -12,7 +12,8 @@ from labutils.checks.core import Answer, agree, call, compare, exercise
 
 
 def _beta(
-    i: int, n: int, kind: str, cycles: int, ratio: float, start: float, stop: float,
+    i: int, n: int, kind: str = "Cyclical", cycles: int = 10, ratio: float = 1.0,
+    start: float = 0.0, stop: float = 1.0,
     tau: Answer = lambda i, n, M: Fraction(i * M % n, n), rise: Answer = lambda tau, R: min(tau / R, 1),
     between: Answer = lambda a, b, height: a + (b - a) * height, none: Answer = lambda i, n, a, b: b,
     cycles_of: Answer = lambda kind, M: M if kind == "Cyclical" else 1,
@@ -83,12 +84,12 @@ def annealed_beta(answer: Any, g: torch.Generator) -> None:
 
 
 def _forcing(
-    epoch: int, tfr: float, sde: int, d_step: float, floor: float,
+    epoch: int, tfr: float = 1.0, tfr_sde: int = 10, tfr_d_step: float = 0.1, tfr_floor: float = 0.0,
     falls: Answer = lambda epoch, sde: max(0, epoch - sde + 1), lose: Answer = lambda tfr, d, n: tfr - d * n,
     bound: Answer = max,
 ) -> float:  # fmt: skip
     """How often the ratio has fallen, what it has lost, and how it is bounded."""
-    return bound(floor, lose(tfr, d_step, falls(epoch, sde)))
+    return bound(tfr_floor, lose(tfr, tfr_d_step, falls(epoch, tfr_sde)))
 
 
 @exercise("5.2", "the teacher-forcing ratio", _forcing, {
