@@ -401,7 +401,9 @@ class _CVAE(nn.Module):
     def read(self, x: Tensor, P: Tensor) -> tuple[Tensor, Tensor]:
         """Features of frame and pose."""
         frame, label = self.frame_transformation, self.label_transformation
-        return (label(x), frame(P)) if self.swap == "encoders" else (frame(x), label(P))
+        wrong = {"encoders": (label, frame, x, P), "pose": (frame, label, x, x), "frame": (frame, label, P, P)}
+        first, second, x, P = wrong.get(self.swap, (frame, label, x, P))
+        return first(x), second(P)
 
     def posterior(self, x: Tensor, P: Tensor, eps: Tensor | None = None) -> Any:
         features = self.read(x, P)
@@ -416,6 +418,8 @@ class _CVAE(nn.Module):
 
 @exercise("2.9", "the whole model", _CVAE, {
     "the encoders are swapped: frame_transformation reads frames, label_transformation the pose": dict(swap="encoders"),
+    "label_transformation reads the pose P, not the frame": dict(swap="pose"),
+    "frame_transformation reads the frame, not the pose": dict(swap="frame"),
     "Gaussian_Predictor takes the frame's feature first, then the pose's": dict(swap="posterior"),
     "Decoder_Fusion takes the frame's feature first, then the pose's": dict(swap="decoder"),
     "z is mu: add sigma * eps": dict(draw=lambda mu, logvar, eps: mu),
