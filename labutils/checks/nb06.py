@@ -37,7 +37,7 @@ def last_frame(answer: Any, g: torch.Generator) -> None:
 
 
 def _loss(
-    prediction: Tensor, x: Tensor, kl: Tensor, beta: float, weight: float, l1: float,
+    prediction: Tensor, x: Tensor, kl: Tensor, beta: float, weight: float, l1: float = 0.0,
     squared: Answer = torch.mean, absolute: Answer = lambda error, l1: l1 * error.abs().mean(),
     total: Answer = torch.mean, scale: Answer = lambda beta, weight: beta * weight,
 ) -> Tensor:  # fmt: skip
@@ -236,7 +236,7 @@ def _clip_loss(
     model: Any, frames: Tensor, labels: Tensor, teacher: Tensor, beta: float, weight: float, l1: float = 0.0,
     sees: int = 0, target: int = 1, told: Answer = kl_divergence, over: Answer = lambda kl: kl,
     put: tuple[int, ...] = (0, 1, 2), cut: Answer = lambda x: x, reported: Answer = torch.mean,
-    coins: Answer | None = None,
+    coins: Answer | None = None, fed: Answer = torch.detach, shown: Answer = torch.detach,
 ) -> Any:  # fmt: skip
     """Loss, MSE and KL of training clips; with room for mistakes."""
     kls: list[Tensor] = []
@@ -247,11 +247,11 @@ def _clip_loss(
         return z
 
     given = teacher if coins is None else coins(teacher)
-    prediction = cut(_rolled(posterior, model.step, frames, labels, given, x_at=sees))
+    prediction = cut(_rolled(posterior, model.step, frames, labels, given, x_at=sees, cut=fed))
     kl = over(torch.stack(kls, dim=1))  # (B, T-1)
     truth = frames[:, 1:] if target else frames[:, :-1]
     loss = _loss(prediction, truth, kl, beta, weight, l1)
-    values = loss, (prediction - truth).square().mean().detach(), reported(kl).detach()
+    values = loss, shown((prediction - truth).square().mean()), shown(reported(kl))
     return tuple(values[k] for k in put)
 
 
@@ -282,8 +282,11 @@ class _Model(nn.Module):
     "kl is the mean in nats a frame, not its part of the loss": dict(reported=lambda kl: 0.02 * kl.mean()),
     "the true frame is fed throughout; hand `teacher` on": dict(coins=torch.ones_like),
     "the generated frame is fed throughout; hand `teacher` on": dict(coins=torch.zeros_like),
-    "the gradient does not pass the prediction": dict(cut=torch.detach),
-    "the gradient does not pass the KL divergence": dict(told=lambda mu, logvar: kl_divergence(mu, logvar).detach()),
+    "the loss must be differentiable: do not detach the prediction": dict(cut=torch.detach),
+    "the KL divergence must be differentiable: detach only what is returned beside the loss":
+        dict(told=lambda mu, logvar: kl_divergence(mu, logvar).detach()),
+    "the generated frame that is fed back must be detached, as my.training_rollout does": dict(fed=lambda x: x),
+    "mse and kl are there to be looked at: detach them, or their graphs stay in memory": dict(shown=lambda x: x),
 })  # fmt: skip
 def clip_loss(answer: Any, g: torch.Generator) -> None:
     """answer(model, frames, labels, teacher, beta, weight, l1) -> loss, mse, kl; frames, labels (B, T, 3, H, W)."""
@@ -291,17 +294,19 @@ def clip_loss(answer: Any, g: torch.Generator) -> None:
     frames, labels = torch.rand(2, B, T, 3, H, W, generator=g)
     teacher = torch.rand(B, T - 1, generator=g) < 0.5
     teacher[:2, 1:3] = torch.tensor([[True, False], [False, True]])
-    model = _Model(torch.cat([torch.rand(4, generator=g) + 0.5, torch.rand(1, generator=g) / 2 + 0.3]))
+    model = _Model(torch.rand(5, generator=g) * torch.tensor([2, 2, 1, 1, 0.5]) + torch.tensor([2, 2, 0.5, 0.5, 0.3]))
     parts = ("the loss", "mse", "kl")
     for l1 in (0.0, 0.1):
         inputs = (model, frames, labels, teacher, 0.4, 0.05, l1)
-        agree(f"with l1 = {l1:g}", answer, _clip_loss, *inputs, parts=parts, order=(1, 2, 0))
+        made = agree(f"with l1 = {l1:g}", answer, _clip_loss, *inputs, parts=parts, order=(1, 2, 0))
+        kept = any(isinstance(value, Tensor) and value.requires_grad for value in made[1:])
+        require(not kept, "mse and kl without a graph", "a graph", what="what is returned beside the loss")
 
 
 def _stepped(
     model: nn.Module, averaged: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, decay: float,
     max_norm: float = 1.0, order: str = "backward clip step zero average", share: Answer = lambda decay: 1 - decay,
-    norm: Answer = lambda max_norm: max_norm,
+    norm: Answer = lambda max_norm: max_norm, guard: bool = True,
 ) -> None:  # fmt: skip
     """What is done, in which order, and how far the average moves."""
     for part in order.split():
@@ -309,6 +314,11 @@ def _stepped(
             loss.backward()
         elif part == "clip":
             torch.nn.utils.clip_grad_norm_(model.parameters(), norm(max_norm))
+        elif part == "scale":  # to this norm, whether it is larger or not
+            grads = [p.grad for p in model.parameters() if p.grad is not None]
+            size = torch.nn.utils.get_total_norm(grads)
+            for grad in grads:
+                grad.mul_(max_norm / size)
         elif part == "values":
             torch.nn.utils.clip_grad_value_(model.parameters(), max_norm)
         elif part == "step":
@@ -316,15 +326,18 @@ def _stepped(
         elif part == "zero":
             optimizer.zero_grad()
         else:
-            with torch.no_grad():
+            with torch.set_grad_enabled(not guard):
                 for mean, value in zip(averaged.parameters(), model.parameters(), strict=True):
                     mean.lerp_(value, share(decay))
 
 
 @exercise("6.6", "one training step", _stepped, {
-    "the weights do not move: loss.backward(), then clip, then optimizer.step(), and only then zero_grad":
-        dict(order="backward clip zero average"),
-    "the gradients are not clipped before the optimizer's step": dict(order="backward step zero average"),
+    "the weights do not move: is optimizer.step() missing, or are the gradients cleared before it?":
+        dict(order="backward clip zero step average"),
+    "the gradients are not clipped as the optimizer steps: clip_grad_norm_ comes between backward and step":
+        dict(order="backward step clip zero average"),
+    "only a gradient longer than max_norm is clipped; a shorter one stays as it is":
+        dict(order="backward scale step zero average"),
     "clip the norm of all gradients together (clip_grad_norm_), not each value":
         dict(order="backward values step zero average"),
     "clip to max_norm, not to a norm of 1": dict(norm=lambda max_norm: 1.0),
@@ -334,10 +347,11 @@ def _stepped(
         dict(order="average backward clip step zero"),
     "decay is what is kept of the average; it moves by 1 - decay": dict(share=lambda decay: decay),
     "the average moves a little, it is no copy": dict(share=lambda decay: 1.0),
+    "the averaged weights must not require grad: update them in place, under torch.no_grad()": dict(guard=False),
 })  # fmt: skip
 def train_step(answer: Any, g: torch.Generator) -> None:
     """answer(model, averaged, optimizer, loss, decay, max_norm) changes model, averaged and optimizer."""
-    seed, decay, max_norm = int(torch.randint(0, 1000, (), generator=g)), 0.9, 0.5
+    seed, max_norm = int(torch.randint(0, 1000, (), generator=g)), 0.5
     batches = torch.randn(4, 8, 3, generator=g)
 
     def run(step: Answer) -> list[list[Tensor]]:
@@ -350,9 +364,11 @@ def train_step(answer: Any, g: torch.Generator) -> None:
                 mean.add_(0.5)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.3, momentum=0.5)
         states = []
-        for x in batches:
-            loss = 5 * F.mse_loss(model(x), x.sum(1, keepdim=True))
-            step(model, averaged, optimizer, loss, decay, max_norm)
+        for k, x in enumerate(batches):  # the last two gradients are short
+            loss = (5, 5, 0.05, 0.02)[k] * F.mse_loss(model(x), x.sum(1, keepdim=True))
+            step(model, averaged, optimizer, loss, 0.9 - 0.2 * (k % 2), max_norm)
+            free = not any(mean.requires_grad for mean in averaged.parameters())
+            require(free, "averaged weights that do not require grad", "a graph", what="averaged")
             states.append([torch.cat([p.detach().flatten() for p in m.parameters()]) for m in (model, averaged)])
         return states
 
