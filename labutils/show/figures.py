@@ -1,7 +1,8 @@
 """Every figure of the lab, one function each; each returns a Figure, which a notebook shows when a cell ends with it.
 
 Figures are made without pyplot: nothing is global, nothing is shown twice, and no display is needed.  Colours are those
-of Okabe & Ito (2008), told apart by colour-blind readers too; line styles and hatches differ as well, for print.
+of Okabe & Ito (2008), told apart by colour-blind readers too, the light ones darker and INK for black, so that each has
+a contrast of 3 to a white and to a dark page; line styles and hatches differ as well, for print.
 """
 
 import io
@@ -19,20 +20,32 @@ from labutils.config import LabConfig
 from labutils.errors import LabError
 from labutils.images import atomic_file
 from labutils.schedules import KLAnnealing, TeacherForcing
+from labutils.show.look import INK, PALE, fit_page
 from labutils.show.video import GAP, Panels, strip, strip_frames
 
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#C28600", "#3F9BD6", INK)
 STYLES = ("-", (0, (6, 1.5)), (0, (5, 1, 1, 1)), (0, (1, 1)), (0, (3, 1)), (0, (8, 2, 2, 2)), "-")
 HATCHES = ("", "///", "...", "xxx", "\\\\\\")
 SMOOTH_FROM = 150  # readings from which a running mean is drawn over the raw curve
 NOISY = ("loss", "mse", "kl")  # columns of a history that need one, and are drawn logarithmically
+KL = r"KL($q$ || $N(0, I)$)"
 COLUMN_COLORS = {"loss": 0, "mse": 1, "kl": 2, "beta": 3, "val_psnr": 4, "tfr": 2, "lr": 6}
 
 History = Sequence[Mapping[str, Any]]
 
 
 class LabFigure(Figure):
-    """A Figure that a notebook shows inline although pyplot does not know it."""
+    """A Figure that a notebook shows inline although pyplot does not know it, on a white or a dark page alike.
+
+    When it is drawn, ``look.fit_page`` takes white grounds away and turns black and greys into ``INK``.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{"facecolor": "none", **options})
+
+    def draw(self, renderer: Any) -> None:
+        fit_page(self)
+        super().draw(renderer)
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()
@@ -41,13 +54,13 @@ class LabFigure(Figure):
 
 
 def save(figure: Figure, path: str | Path, dpi: int = 130) -> Path:
-    """Write a figure as a file whose format is that of its suffix (png, pdf, svg); ``LabError`` where that fails."""
+    """Write a figure, on white, in the format of the suffix (png, pdf, svg); ``LabError`` where that fails."""
     path = Path(path)
     form = path.suffix.lstrip(".").lower()
     if form not in figure.canvas.get_supported_filetypes():
         raise LabError(f"{path}: no figure can be written as {form!r}; use .png, .pdf or .svg")
     with atomic_file(path) as file:
-        figure.savefig(file, format=form, dpi=dpi)
+        figure.savefig(file, format=form, dpi=dpi, facecolor="white")
     return path
 
 
@@ -62,12 +75,12 @@ def loss_curves(history: History) -> Figure:
     """
     figure, axes = _figure(2, 2, (9, 5.6))
     _panel(axes[0, 0], history, {"loss": "loss", "mse": "MSE"}, "loss, MSE\n(pixels in [0, 1])", STYLES)
-    _panel(axes[0, 1], history, {"kl": "KL(q || N(0, I))"}, "KL (nats per frame)")
+    _panel(axes[0, 1], history, {"kl": KL}, "KL (nats per frame)")
     _panel(axes[1, 0], history, {"beta": "beta"}, "KL weight beta")
     measured = _panel(axes[1, 1], history, {"val_psnr": "PSNR"}, "validation PSNR (dB)")
     axes[1, 1].lines[0].set_label(f"best {measured.max():.2f} dB" if len(measured) else "not validated")
-    axes[0, 0].legend()
-    axes[1, 1].legend(loc="lower right")
+    _legend(axes[0, 0])
+    _legend(axes[1, 1])
     return _finish(figure, axes, "training step")
 
 
@@ -88,7 +101,7 @@ def training_record(history: History, rows: Mapping[str, np.ndarray] | None = No
     for ax, (title, keys) in zip(axes.flat, panels.items()):
         _panel(ax, history, {key: key for key in keys}, "")
         ax.set_title(title, fontsize=10, loc="left")
-    axes[0, 0].legend()
+    _legend(axes[0, 0])
     _finish(figure, axes[1:], "training step")
     if rows is not None and image is not None:
         ax = lower.subplots()
@@ -107,12 +120,12 @@ def tfr_and_loss(history: History) -> Figure:
     decayed = np.flatnonzero(tfr < tfr[0])
     if len(decayed):
         for ax in axes.flat:
-            ax.axvline(step[decayed[0]], color="0.45", linestyle=":", linewidth=1.2)
+            ax.axvline(step[decayed[0]], color=INK, linestyle=":", linewidth=1.2)
         axes[0, 0].annotate(
             "first decay", (step[decayed[0]], 0.02), xycoords=("data", "axes fraction"), xytext=(4, 0),
-            textcoords="offset points", fontsize=9, color="0.3",
+            textcoords="offset points", fontsize=9,
         )  # fmt: skip
-    axes[0, 0].legend()
+    _legend(axes[0, 0])
     return _finish(figure, axes[1:], "training step")
 
 
@@ -141,6 +154,8 @@ def schedules(cfg: LabConfig, steps: int = 1000) -> Figure:
     axes[0, 0].set(xlabel="training step", ylabel="KL weight beta", title=f"KL annealing: {cfg.kl_anneal_type}")
     axes[0, 1].plot(np.arange(cfg.num_epoch), tfr, color=COLORS[2], drawstyle="steps-post", label="tfr")
     axes[0, 1].set(xlabel="epoch", ylabel="teacher-forcing ratio", ylim=(-0.05, 1.05), title="Teacher forcing")
+    for ax in axes.flat:
+        _whole(ax)
     return _finish(figure, axes)
 
 
@@ -195,7 +210,7 @@ def psnr_bars(report: Any) -> Figure:
         if j == 0:
             ax.bar_label(bars, fmt="%.1f", fontsize=9, padding=2)
     for limit, text in ((25, "100 % from 25 dB"), (20, "0 % below 20 dB")):
-        ax.axhline(limit, color="0.25", linewidth=1, linestyle=":")
+        ax.axhline(limit, color=INK, linewidth=1, linestyle=":")
         ax.annotate(text, (1, limit), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
                     va="center", fontsize=8, annotation_clip=False)  # fmt: skip
     ax.set_xticks(np.arange(len(known)), [f"sequence {k}" for k, _ in known])
@@ -229,7 +244,7 @@ def _figure(rows: int, columns: int, size: tuple[float, float], **options: Any) 
 def _finish(figure: Figure, axes: np.ndarray, xlabel: str | None = None) -> Figure:
     """Grid and frame of all axes; ``xlabel`` under those given, which all count whole numbers."""
     for ax in figure.axes:
-        ax.grid(True, color="0.9", linewidth=0.7)
+        ax.grid(True, color=PALE, linewidth=0.7)
         ax.set_axisbelow(True)
         ax.spines[["top", "right"]].set_visible(False)
         if legend := ax.get_legend():
@@ -237,8 +252,18 @@ def _finish(figure: Figure, axes: np.ndarray, xlabel: str | None = None) -> Figu
     for ax in axes.flat:
         if xlabel:
             ax.set_xlabel(xlabel)
-            ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=(1, 2, 2.5, 5, 10)))
+            _whole(ax)
     return figure
+
+
+def _legend(ax: Axes) -> None:
+    """A legend in one line above the panel, where it covers no curve."""
+    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.1, ncols=4, fontsize=9)
+
+
+def _whole(ax: Axes) -> None:
+    """Ticks of the x axis on whole numbers."""
+    ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=(1, 2, 2.5, 5, 10)))
 
 
 def _column(history: History, key: str) -> np.ndarray:

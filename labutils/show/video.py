@@ -8,10 +8,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from labutils.errors import LabError
 from labutils.images import atomic_file
+from labutils.show.look import bold_poses, is_pose
 
 COLORS = 64  # palette entries of a GIF; the first two are the caption bar's
 TOLERANCE = 6  # of 255: a pixel keeps its palette entry until another one is closer by more than this
-GAP, BAR, INK, PAPER = 4, 16, (24, 24, 24), (224, 224, 224)  # pixels, pixels, RGB, RGB (a pose image is white)
+GAP, BAR, WORDS, GROUND = 4, 16, (255, 255, 255), (110, 110, 110)  # pixels, pixels, RGB, RGB: at home on any page
 
 Panels = np.ndarray | Sequence[np.ndarray] | Mapping[str, np.ndarray]
 
@@ -26,7 +27,8 @@ def write_gif(
     changes visibly: no flicker, and few pixels to store.
 
     Args:
-        panels: uint8 (T, H, W, 3); or a list of them; or a mapping caption -> frames.
+        panels: uint8 (T, H, W, 3); or a list of them; or a mapping caption -> frames.  What is called a pose is drawn
+            bold, see ``bold_poses``.
         fps: frames per second, at most 50; a GIF counts in hundredths of a second, so it is rounded to 100 / k.
         scale: enlargement, nearest neighbour.
         captions: one for each panel, drawn above it.
@@ -42,7 +44,7 @@ def write_gif(
     indices, palette = _quantize(frames)  # (T, H, k W)
     T, H, W = panels[0].shape[:3]
     top, step = (BAR if counter or any(captions) else 0), scale * W + GAP
-    canvas = np.zeros((T, top + scale * H, len(panels) * step - GAP), np.uint8)  # entry 0: paper
+    canvas = np.zeros((T, top + scale * H, len(panels) * step - GAP), np.uint8)  # entry 0: ground
     for k in range(len(panels)):
         part = indices[:, :, k * W : (k + 1) * W].repeat(scale, axis=1).repeat(scale, axis=2)
         canvas[:, top:, k * step : k * step + scale * W] = part
@@ -76,11 +78,11 @@ def strip(
     shown = strip_frames(len(rows[0]), columns)
     cell_h, cell_w = scale * H + GAP, scale * W + GAP
     left, top = (7 * max(map(len, captions)) + 6, BAR) if labels else (0, 0)
-    image = np.full((top + len(rows) * cell_h - GAP, left + len(shown) * cell_w - GAP, 3), PAPER, np.uint8)
+    image = np.full((top + len(rows) * cell_h - GAP, left + len(shown) * cell_w - GAP, 3), GROUND, np.uint8)
     if labels:
         words = [(2, top + r * cell_h + scale * H // 2 - BAR // 2, caption) for r, caption in enumerate(captions)]
         words += [(left + c * cell_w + 2, 0, str(t + 1)) for c, t in enumerate(shown)]
-        image[_text(words, image.shape[1], image.shape[0]) == 1] = INK
+        image[_text(words, image.shape[1], image.shape[0]) == 1] = WORDS
     for r, row in enumerate(rows):
         for c, t in enumerate(shown):
             y, x = top + r * cell_h, left + c * cell_w
@@ -103,7 +105,7 @@ def error_frames(prediction: np.ndarray, truth: np.ndarray, gain: float = 4) -> 
 
 
 def _panels(panels: Panels, captions: Sequence[str] | None) -> tuple[list[str], list[np.ndarray]]:
-    """Captions and arrays of equal shape, however they were given."""
+    """Captions and arrays of equal shape, however they were given; poses as they can be seen."""
     if isinstance(panels, Mapping):
         captions, panels = list(panels) if captions is None else captions, list(panels.values())
     panels = [panels] if isinstance(panels, np.ndarray) else list(panels)
@@ -114,7 +116,7 @@ def _panels(panels: Panels, captions: Sequence[str] | None) -> tuple[list[str], 
         if p.dtype != np.uint8 or p.ndim != 4 or p.shape[-1] != 3 or not p.size or p.shape != panels[0].shape:
             wanted = "uint8 (T, H, W, 3), not empty" + (f", and {panels[0].shape} as the first" if k > 1 else "")
             raise LabError(f"panel {k} {captions[k - 1]!r} is {p.dtype} {p.shape}; expected {wanted}")
-    return captions, panels
+    return captions, [bold_poses(p) if is_pose(caption) else p for caption, p in zip(captions, panels)]
 
 
 def _quantize(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -127,7 +129,7 @@ def _quantize(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     for t in range(1, len(frames)):
         old, new = (np.abs(palette[indices[k]].astype(np.int16) - frames[t]).max(axis=-1) for k in (t - 1, t))
         indices[t] = np.where(old <= new + TOLERANCE, indices[t - 1], indices[t])
-    return indices + 2, np.concatenate([np.array([PAPER, INK], np.uint8), palette])
+    return indices + 2, np.concatenate([np.array([GROUND, WORDS], np.uint8), palette])
 
 
 def _text(words: Sequence[tuple[int, int, str]], width: int, height: int) -> np.ndarray:

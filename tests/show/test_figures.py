@@ -10,6 +10,7 @@ from labutils import show
 from labutils.baselines import BASELINES
 from labutils.config import LabConfig
 from labutils.schedules import KLAnnealing, TeacherForcing
+from labutils.show.figures import KL
 
 
 def history(n=20, kl=3.0, validated=(5, 19)):
@@ -37,7 +38,7 @@ def drawn(figure) -> dict:
 def test_loss_curves_draw_the_history():
     figure = show.loss_curves(ROWS)
     lines, steps = drawn(figure), column(ROWS, "step")
-    for label, key in {"loss": "loss", "MSE": "mse", "KL(q || N(0, I))": "kl", "beta": "beta"}.items():
+    for label, key in {"loss": "loss", "MSE": "mse", KL: "kl", "beta": "beta"}.items():
         assert lines[label] == [steps, column(ROWS, key)]
     assert lines["best 39.00 dB"] == [[50, 190], [25, 39]]
     assert figure.axes[0].get_yscale() == "log" and "nats" in figure.axes[1].get_ylabel()
@@ -144,3 +145,19 @@ def test_bad_input_is_named():
         (show.beta_over_iterations, {}, "nothing can be drawn"),
     ):  # fmt: skip
         refuses(message, function, given)
+
+
+def test_legends_cover_no_data_and_say_nothing_twice():
+    curves = {name: np.linspace(20, 30, 9) + k for k, name in enumerate("abc")}
+    figures = [
+        show.loss_curves(ROWS), show.training_record(ROWS), show.tfr_and_loss(ROWS), show.psnr_per_frame(curves),
+        show.kl_compare({"Monotonic": ROWS, "Cyclical": ROWS}), show.beta_over_iterations(curves),
+    ]  # fmt: skip
+    for figure in figures:
+        figure._repr_png_()
+        legends = [*figure.legends, *(ax.get_legend() for ax in figure.axes if ax.get_legend())]
+        assert legends
+        for legend in legends:
+            words = [text.get_text() for text in legend.get_texts()]
+            assert len(set(words)) == len(words) > 0
+            assert not [ax for ax in figure.axes if ax.bbox.overlaps(legend.get_window_extent().padded(-1))]
