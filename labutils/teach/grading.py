@@ -306,7 +306,9 @@ def grade(place: Path, out: Path, seed: int | None, limits: Limits, jobs: int = 
     seed = secrets.randbelow(1_000_000) + 1 if seed is None else seed
     places = submissions(place)
     series = books()
-    stubs = {number: (book.name, stub) for book in series for number, stub in book.stubs.items()}
+    stubs = {
+        number: (book.name, stub, book.solutions.get(number, "")) for book in series for number, stub in book.stubs.items()
+    }
     if not stubs:
         raise LabError("the notebooks hold no exercises")
     print(f"{len(places)} submissions, {len(stubs)} exercises, check seed {seed}")

@@ -75,16 +75,16 @@ def submissions(place: Path) -> list[Path]:
     return found
 
 
-def collect(place: Path, stubs: Mapping[str, tuple[str, str]]) -> Submission:
+def collect(place: Path, stubs: Mapping[str, tuple[str, str, str]]) -> Submission:
     """Read a submission.
 
     Args:
         place: a folder, a zip or a notebook.
-        stubs: exercise -> (name of its notebook, source of its answer cell before anybody has answered).
+        stubs: exercise -> (name of its notebook, source of its answer cell before anybody has answered, our answer).
     """
     found = Submission(place.name if place.is_dir() else place.stem)
     candidates = _candidates(place, found.remarks)
-    for number, (name, stub) in stubs.items():
+    for number, (name, stub, ours) in stubs.items():
         answers = candidates.get(number, [])
         answers = [(n, s) for n, s in answers if s.strip() != stub.strip()] or answers
         if len({s for _, s in answers}) > 1:
@@ -102,7 +102,7 @@ def collect(place: Path, stubs: Mapping[str, tuple[str, str]]) -> Submission:
             found.verdicts[number] = "does not parse"
         else:
             found.answers[number] = clean
-            words = sorted({m[0] for m in SUSPECT.finditer(clean)} - {m[0] for m in SUSPECT.finditer(stub)})
+            words = sorted({m[0] for m in SUSPECT.finditer(clean)} - {m[0] for m in SUSPECT.finditer(stub + ours)})
             if words:
                 found.remarks.append(f"look at {number}: it names {', '.join(words[:6])}")
     return found

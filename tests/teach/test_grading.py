@@ -24,7 +24,7 @@ from labutils.teach.student import edition
 from labutils.teach.submissions import Submission, collect, neutral
 
 ROOT = Path(__file__).resolve().parents[2]
-STUBS = {number: ("90_tiny.ipynb", stub) for number, stub in series.STUBS.items()}
+STUBS = {number: ("90_tiny.ipynb", stub, "my.part") for number, stub in series.STUBS.items()}
 RIGHT = {
     "90.1": "def double(x):\n    print('hello')\n    return x + x",
     "90.2": "def half(x):\n    return 0.5 * x",
@@ -154,6 +154,8 @@ def test_marks_for_nbval_and_magics_lose_their_meaning():
 def test_words_that_a_person_should_look_at_are_named(tmp_path):
     (tmp_path / "90_tiny.ipynb").write_text(submission(a1="from labutils import model\ndouble = model.double"))
     assert collect(tmp_path, STUBS).remarks == ["look at 90.1: it names labutils"]
+    (tmp_path / "90_tiny.ipynb").write_text(submission(a1="double = my.part", a2="half = my.half"))
+    assert collect(tmp_path, STUBS).remarks == ["look at 90.2: it names my.half"]  # our own answers name my.part
 
 
 def test_submissions_at_a_place(tmp_path):
