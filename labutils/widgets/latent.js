@@ -146,7 +146,8 @@ class Chart extends Plot {
     const { height, left, right, top, floor } = PLOT;
     const middle = (top + floor) / 2;
     this.scale(width, xs, ys);
-    this.axes(ticks(...xs, clip(width / 90, 3, 8)), ticks(...ys, 4), { gap: 6, drop: 10 });
+    const across = ticks(...xs, clip(width / 90, 3, 8));
+    this.axes(xName === "frame" ? across.filter(Number.isInteger) : across, ticks(...ys, 4), { gap: 6, drop: 10 });
     this.grid.append(this.text((left + width - right) / 2, height - 6, xName),
       this.text(9, middle, yName, "middle", { transform: `rotate(-90 9 ${middle})` }));
   }

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 import traitlets
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from labutils.analysis import correlation, held_out_fit, principal_directions
@@ -29,7 +30,7 @@ from labutils.errors import LabError
 from labutils.images import Video, to_float, to_uint8
 from labutils.model import ConditionalVAE, evaluating
 from labutils.modules import kl_divergence
-from labutils.show import LabFigure
+from labutils.show import INK, LabFigure
 from labutils.widgets import page
 
 DIRECTIONS = 4  # sliders, at most
@@ -363,7 +364,7 @@ class LatentExplorer(page.LabWidget):
             for j, frame in enumerate(frames):
                 grid[2 * k, j].imshow(to_uint8(frame), interpolation="nearest")
                 grid[2 * k + 1, j].imshow(difference_image(_grey(frame), zero, gain), interpolation="nearest")
-                grid[0, j].set_title(f"z = {steps[j]:+g}" if steps[j] else "z = 0", fontsize=8)
+                grid[0, j].set_title(f"$z$ = {steps[j]:+g}" if steps[j] else "$z$ = 0", fontsize=8)
             grid[2 * k, 0].set_ylabel(f"direction {k + 1}\n{100 * self.explained[k]:.0f} %", fontsize=7)
             grid[2 * k + 1, 0].set_ylabel("difference" if gain == 1 else f"difference\n×{gain}", fontsize=7)
         for axes in grid.flat:
@@ -374,12 +375,13 @@ class LatentExplorer(page.LabWidget):
             place = {"bottom": 0.24, "wspace": 0.28}
             scatter, series = parts[1].subplots(1, 2, width_ratios=[1, 2.2], gridspec_kw=place)
             scatter.plot(self.scores[:, shown], self.light, ".", color="#0072B2", ms=3)
-            scatter.set(xlabel=f"μ along direction {shown + 1}", ylabel="hidden factor")
+            scatter.set(xlabel=f"$\\mu$ along direction {shown + 1}", ylabel="hidden factor")
             scatter.set_title(f"r = {self.correlation[shown]:.2f}", fontsize=9)
             t = np.arange(1, len(self.light) + 1)
-            series.plot(t, self.light, color="0.4", lw=1, label="hidden factor")
-            series.plot(t, self.combination, color="#D55E00", lw=1, label="best combination of μ, held out")
+            series.plot(t, self.light, color=INK, lw=1, label="hidden factor")
+            series.plot(t, self.combination, color="#D55E00", lw=1, label=r"best combination of $\mu$, held out")
             series.set(xlim=(1, len(t)))
+            series.xaxis.set_major_locator(MaxNLocator(integer=True))
             series.set_xlabel("frame", loc="left")
             told = f"held-out R² = {self.r2:.2f}; untrained model: {self.untrained_r2:.2f}"
             series.set_title(told, fontsize=9, loc="left")

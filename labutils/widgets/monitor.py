@@ -30,7 +30,7 @@ from matplotlib.figure import Figure
 from labutils import show
 from labutils.errors import LabError
 from labutils.metrics import psnr
-from labutils.show import NOISY, SMOOTH_FROM, strip_frames, training_record
+from labutils.show import NOISY, SMOOTH_FROM, bold_poses, strip_frames, training_record
 from labutils.widgets import page
 
 INTERVAL = 0.4  # seconds between two messages to the browser, at least
@@ -266,7 +266,7 @@ class TrainingMonitor(page.LabWidget):
         truth, prediction = self._val.frames[frames], video[frames]
         if not self._given:
             height, width = truth.shape[1:3]
-            pose = self._val.labels[frames].tobytes()
+            pose = bold_poses(self._val.labels[frames]).tobytes()
             self._given = {"height": height, "width": width, "frames": [int(t) + 1 for t in frames],
                            "pose": pose, "truth": truth.tobytes()}  # fmt: skip
         each = [None, *psnr(prediction[1:], truth[1:]).tolist()]  # frame 1 is given

@@ -100,7 +100,8 @@ def still(figure: Figure, limit: int = STILL_BYTES) -> bytes:
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=dpi)
         if buffer.tell() > limit:
-            image = Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+            image = Image.open(buffer).convert("RGBA")  # no paper of its own; FASTOCTREE alone keeps it so
+            image = image.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
             buffer = io.BytesIO()
             image.save(buffer, format="png", optimize=True)
         if buffer.tell() <= limit:

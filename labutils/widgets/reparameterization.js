@@ -161,7 +161,7 @@ class View extends LabView {
       this.take({ mu: clip(to.mu, -this.about.mu, this.about.mu), logvar: clip(logvar, ...this.about.logvar) });
       return;
     }
-    this.warning.textContent = `The step leads to σ = ${fixed(to.spread)}: no Gaussian has that. With log σ² every step is allowed.`;
+    put(this.warning, { text: `The step leads to σ = ${fixed(to.spread)}: no Gaussian has that. With log σ² every step is allowed.` });
     this.warning.hidden = false;
   }
 
@@ -176,13 +176,13 @@ class View extends LabView {
     const [min, max] = this.limits;
     put(this.spreadSlider, { min, max, step: spread.step, "aria-label": spread.name });
     setSlider(this.spreadSlider, value, fixed(value));
-    this.spreadName.textContent = spread.name;
+    put(this.spreadName, { text: spread.name });
     this.spreadValue.textContent = fixed(value);
-    this.spreadNote.textContent = spread.other(n);
+    put(this.spreadNote, { text: spread.other(n) });
     for (const [name, element] of Object.entries(this.choices)) put(element, { "aria-pressed": String(name === parameter) });
     setSelect(this.count, eps.length, `${eps.length} draws`);
     setSelect(this.rate, rate, `rate ${rate}`);
-    this.which.textContent = `draw ${chosen + 1} of ${eps.length}: ε = ${fixed(eps[chosen])}, z = ${fixed(n.z[chosen])}`;
+    put(this.which, { text: `draw ${chosen + 1} of ${eps.length}: ε = ${fixed(eps[chosen])}, z = ${fixed(n.z[chosen])}` });
     this.table.replaceChildren(...[
       ["KL, closed form", `${fixed(n.kl, 3)} nats`],
       [`KL, mean over ${eps.length} draws`, `${fixed(n.estimate, 3)} ± ${fixed(n.error, 3)}`],
@@ -191,7 +191,7 @@ class View extends LabView {
       ["∂KL / ∂μ = μ", fixed(n.klMu, 3)],
       [`∂KL / ∂${spread.name} = ${spread.klFormula}`, fixed(n[spread.kl], 3)],
     ].flatMap(([name, text]) => [make("dt", { text: name }), make("dd", { text })]));
-    this.reason.textContent = spread.reason;
+    put(this.reason, { text: spread.reason });
     this.drawMap(n);
     this.drawPlane(n);
     Object.assign(this.root.dataset, { ...n, mu, logvar, chosen, z: JSON.stringify(n.z) }); // for tests

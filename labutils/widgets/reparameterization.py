@@ -11,7 +11,7 @@ import traitlets
 from matplotlib.figure import Figure
 
 from labutils.errors import LabError
-from labutils.show import LabFigure
+from labutils.show import COLORS, INK, LabFigure
 from labutils.widgets import page
 
 RANGES = {"mu": (-3.0, 3.0), "logvar": (-6.0, 2.0)}  # of the sliders
@@ -116,12 +116,15 @@ class ReparameterizationExplorer(page.LabWidget):
         q = np.exp(-0.5 * ((x - self.mu) / self.sigma) ** 2) / (self.sigma * math.sqrt(2 * math.pi))
         figure = LabFigure(figsize=(8, 4.2))
         top, bottom = figure.subplots(2, sharex=True, gridspec_kw={"hspace": 0.45})
-        for axes, density, color, label in ((top, p, "0.45", "eps ~ N(0, 1)"), (bottom, q, "#0072B2", "z ~ q")):
+        for axes, density, color, label in (
+            (top, p, INK, r"$\epsilon$ ~ $N(0, 1)$"),
+            (bottom, q, COLORS[0], "$z$ ~ $q$"),
+        ):
             axes.fill_between(x, density, color=color, alpha=0.25, lw=0)
             axes.plot(x, density, color=color, lw=1.4, label=label)
             axes.set(yticks=[], ylim=(0, None), xlim=(-reach, reach))
             axes.spines[["top", "right", "left"]].set_visible(False)
-        bottom.plot(x, p, "--", color="0.45", lw=1, label="p = N(0, 1)")
+        bottom.plot(x, p, "--", color=INK, lw=1, label="$p$ = $N(0, 1)$")
         for axes in (top, bottom):
             axes.legend(fontsize=8, frameon=False, loc="upper right")
         for k, (a, b) in enumerate(zip(eps[:32], z[:32])):
@@ -129,6 +132,8 @@ class ReparameterizationExplorer(page.LabWidget):
             arrow.set(**{"color": "#D55E00", "lw": 1.6} if k == self.chosen else {"color": "0.6", "lw": 0.6})
             figure.add_artist(arrow)
         figure.suptitle(
-            f"z = μ + σ·ε,  μ = {self.mu:.2f},  log σ² = {self.logvar:.2f},  KL = {self.kl:.3f} nats", fontsize=10
+            rf"$z = \mu + \sigma \epsilon$,  $\mu$ = {self.mu:.2f},  "
+            rf"$\log \sigma^2$ = {self.logvar:.2f},  KL = {self.kl:.3f} nats",
+            fontsize=10,
         )
         return figure

@@ -254,7 +254,7 @@ class View extends LabView {
     this.bar = make("div", { class: "ls-bar" }, this.legend, make("div", { class: "ls-jumps" }, this.best, this.worst));
     this.plot = new PsnrPlot((index) => core.go(index));
     this.time = slider({ min: 0, step: 1, "aria-label": "frame", class: "ls-time",
-      "aria-keyshortcuts": "ArrowLeft ArrowRight PageUp PageDown Home End Space" }, (index) => core.go(index));
+      "aria-keyshortcuts": "ArrowLeft ArrowRight PageDown PageUp Home End Space" }, (index) => core.go(index));
 
     // controls
     this.playButton = control("play", "Play (space)", () => core.play(!model.get("playing")), icon(ICONS.play));
@@ -279,7 +279,7 @@ class View extends LabView {
         this.loop,
         this.speed),
       this.side, this.error);
-    const hints = keyHints([["←", "→"], "frame", ["PgUp", "PgDn"], "10 frames", ["Space"], "play", ["B"], "best", ["W"], "worst",
+    const hints = keyHints([["←", "→"], "frame back, on", ["PgDn", "PgUp"], "10 frames back, on", ["Home", "End"], "first, last", ["Space"], "play", ["B"], "best", ["W"], "worst",
       ...(runs.length > 1 ? [["↑", "↓"], axis || "prediction"] : [])]);
 
     this.body = make("div", { class: "ls-body" }, this.head, this.stage, this.message, this.bar, this.plot.root, this.time,
@@ -581,7 +581,7 @@ function onKey(event, view) {
   event.stopPropagation(); // from JupyterLab 4.1 on, this keeps its commands on arrows, Space and letters away
   if (target.tagName === "SELECT") return;
   const several = model.get("runs").length > 1;
-  const actions = {
+  const actions = { // as the ARIA Authoring Practices have it for sliders: PageUp increases
     ArrowLeft: () => core.go(core.index - 1),
     ArrowRight: () => core.go(core.index + 1),
     PageUp: () => core.go(core.index + 10),

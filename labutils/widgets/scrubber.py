@@ -23,11 +23,12 @@ from typing import Any
 import numpy as np
 import traitlets
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from labutils.baselines import BASELINES
 from labutils.errors import LabError
 from labutils.metrics import psnr
-from labutils.show import COLORS, LabFigure
+from labutils.show import COLORS, INK, PALE, LabFigure, bold_poses
 from labutils.widgets import page
 
 SCALES = (1, 2, 4, 8, 16)
@@ -43,7 +44,7 @@ class Clip:
 
     Args:
         name: shown in the sequence selector.
-        pose: pose images, uint8 (T, H, W, 3).
+        pose: pose images, uint8 (T, H, W, 3), which are shown by ``show.bold_poses``.
         predictions: name of the run -> predicted frames, uint8 (T, H, W, 3), the given frame 1 first.  Names that
             differ only in a number at their end (``epoch 3``, ``epoch 6``) become a slider in the order of that number,
             unless the runs are shown together.
@@ -362,7 +363,7 @@ def _packed(clip: Clip, runs: Sequence[str]) -> dict[str, Any]:
         "count": count,
         "height": height,
         "width": width,
-        "pose": encode(clip.pose),
+        "pose": encode(bold_poses(clip.pose)),
         "truth": None if clip.truth is None else encode(clip.truth),
         "frames": [encode(clip.predictions[run]) for run in runs],
         "psnr": [curve(curves.get(run)) for run in runs],
@@ -379,7 +380,7 @@ def _packed(clip: Clip, runs: Sequence[str]) -> dict[str, Any]:
 def _figure(clip: Clip, runs: Sequence[str], together: bool, columns: int, scale: int, signed: bool) -> Figure:
     """The still of several runs ``together``, or of the only one with its error."""
     count = len(clip.pose)
-    rows = [("pose", clip.pose)]
+    rows = [("pose", bold_poses(clip.pose))]
     if clip.truth is not None:
         rows.append(("ground truth", clip.truth))
     rows += [(run if together else "prediction", clip.predictions[run]) for run in runs]
@@ -415,7 +416,7 @@ def _figure(clip: Clip, runs: Sequence[str], together: bool, columns: int, scale
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set(color="0.8", linewidth=0.5)
             if i == 0:
-                axes.set_title(f"{t + 1}" + (" (given)" if t == 0 else ""), fontsize=8, pad=3, color="0.35")
+                axes.set_title(f"{t + 1}" + (" (given)" if t == 0 else ""), fontsize=8, pad=3)
     average = "".join(f", mean PSNR {curve.mean():.2f} dB" for curve in curves.values())
     title = clip.name if together else f"{clip.name}: {runs[0]}{average}"
     figure.text(left / total, 1 - 0.17 / height, title, fontsize=10, va="center")
@@ -425,7 +426,7 @@ def _figure(clip: Clip, runs: Sequence[str], together: bool, columns: int, scale
     axes = figure.add_axes((left / total, bottom / height, (total - left - right) / total, plot / height))
     frame = np.arange(2, count + 1)
     if clip.baselines and "copy_first" in clip.baselines:
-        axes.plot(frame, clip.baselines["copy_first"], "--", color="0.45", lw=1, label=BASELINES["copy_first"])
+        axes.plot(frame, clip.baselines["copy_first"], "--", color=INK, lw=1, label=BASELINES["copy_first"])
     for run, curve in curves.items():
         axes.plot(frame, curve, color=COLORS[runs.index(run) % len(COLORS)], lw=1.2, label=names[run])
     if not together:
@@ -434,7 +435,8 @@ def _figure(clip: Clip, runs: Sequence[str], together: bool, columns: int, scale
         axes.plot(drawn + 1, curve[drawn - 1], "o", color=COLORS[1], ms=4, label="frames above")
     axes.set(xlim=(1, count), xlabel="frame", ylabel="PSNR (dB)")
     axes.tick_params(labelsize=8)
-    axes.grid(color="0.9", lw=0.6)
+    axes.grid(color=PALE, lw=0.6)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(fontsize=8, frameon=False, ncols=ncols, loc="lower right", bbox_to_anchor=(1, 0.98), borderaxespad=0)
     return figure

@@ -22,13 +22,25 @@ function draw(tag, attributes = {}, ...children) {
 /** Set attributes of an element and append children. */
 function put(element, attributes, children = []) {
   for (const [name, value] of Object.entries(attributes)) {
-    if (name === "text") element.textContent = value;
+    if (name === "text") element.replaceChildren(...typeset(value, element.namespaceURI));
     else if (name === "style") for (const [property, v] of Object.entries(value)) element.style.setProperty(property, v);
     else if (value === null || value === false) element.removeAttribute(name);
     else element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children);
+  element.append(...children.map((child) => {
+    const parts = typeof child === "string" ? typeset(child) : [child];
+    return parts.length > 1 ? make("span", {}, ...parts.map((part) => (part.nodeType ? part : document.createTextNode(part)))) : parts[0];
+  }));
   return element;
+}
+
+const SYMBOLS = /(?<![\p{L}\p{N}_])([zμσεqp](?![\p{L}\p{Nd}_'’])|N(?=\((?:0|μ), )|I(?=\)))/u;
+
+/** A text in parts, with the symbols of formulas in italics, as figures and notebooks have them: z, μ, N(0, I). */
+function typeset(text, space = null) {
+  const math = (symbol) => (space === SVG ? draw("tspan", { class: "lab-math" }, document.createTextNode(symbol))
+    : make("em", { class: "lab-math" }, document.createTextNode(symbol)));
+  return String(text).split(SYMBOLS).map((part, i) => (i % 2 ? math(part) : part)).filter((part) => part !== "");
 }
 
 /** A picture of 16 x 16 for a button, from the data of its path. */

@@ -100,6 +100,13 @@ def test_numbers_agree_with_the_modules_wherever_the_sliders_stand(tab, small):
     assert f"{shown(small)['kl']:.3f} nats" in numbers and "−0.500" in numbers
 
 
+def test_symbols_are_in_italics_and_words_stay_whole(small):
+    italic = small.locator(".lab-math")
+    assert {"z", "μ", "ε", "N"} <= set(italic.all_text_contents())
+    assert {e.evaluate("e => getComputedStyle(e).fontStyle") for e in italic.all()} == {"italic"}
+    assert "z ~ q = N(μ, σ²)" in small.locator(".lr-map").text_content()
+
+
 def test_draws_are_new_and_can_be_chosen(tab, small):
     before = shown(small)["z"]
     small.get_by_role("button", name="draw new ε").click()

@@ -6,7 +6,8 @@ from browser import fits, opened, running_browser, running_notebook, shown_frame
 from discs import COUNT, noisy, pose, prediction, truth
 
 from labutils.metrics import psnr
-from labutils.widgets import FrameScrubber
+from labutils.show import bold_poses
+from labutils.widgets import Clip, FrameScrubber
 from labutils.widgets.scrubber import error_image
 
 pytestmark = pytest.mark.browser
@@ -289,6 +290,44 @@ def test_runs_side_by_side(browser, tmp_path):
         assert scrubber.root.locator(".ls-panel-error").is_visible() and side.get_attribute("aria-pressed") == "false"
         side.click()
         assert panels.count() == 5 and not scrubber.root.locator(".ls-error").is_visible()
+
+
+def sticks_out(root):
+    """Names of what reaches beyond a widget's box, which cuts it off."""
+    return root.evaluate(
+        """root => {
+          const box = root.getBoundingClientRect();
+          const out = (b) => b.width && (b.right > box.right + 0.5 || b.left < box.left - 0.5);
+          const parts = [...root.querySelectorAll("*")].filter(e => out(e.getBoundingClientRect()));
+          return parts.map(e => e.outerHTML.slice(0, 80));
+        }"""
+    )
+
+
+def test_narrow_screens_show_all_of_it(browser, tmp_path):
+    many = {"a model with a rather long name": prediction, "teacher forcing": truth}
+    checkpoints = {f"epoch {e}": truth for e in (1, 2, 4)}
+    for runs in (many, checkpoints):
+        clips = [Clip("validation", pose, runs, truth), Clip("test 1", pose, runs, truth)]
+        scrubber = FrameScrubber(clips, signed=True, hidden=[])
+        with opened(browser, scrubber.to_html(tmp_path / "narrow.html")) as page:
+            root = Scrubber(page).root
+            for width in (600, 400, 320):
+                assert fits(page, width) and until(lambda root=root: sticks_out(root) == [])
+
+
+def test_poses_are_drawn_bold_and_focus_is_seen(browser, tmp_path):
+    thin = np.full_like(truth, 255)
+    thin[:, 10, 5:50] = (170, 255, 255)
+    with opened(browser, FrameScrubber.from_arrays(thin, truth, prediction).to_html(tmp_path / "bold.html")) as page:
+        scrubber = Scrubber(page)
+        np.testing.assert_array_equal(scrubber.frame("pose"), bold_poses(thin)[0])
+        time = scrubber.root.locator(".ls-time")
+        before = time.screenshot()
+        page.keyboard.press("Tab")
+        while not time.evaluate("e => e === document.activeElement"):
+            page.keyboard.press("Tab")
+        assert time.screenshot() != before
 
 
 def saving(path, script):

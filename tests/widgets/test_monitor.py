@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from labutils.checkpoint import load_model, read_history
 from labutils.errors import LabError
 from labutils.training import Trainer, fit
+from labutils.show import bold_poses
 from labutils.widgets import TrainingMonitor
 from labutils.widgets import monitor as module
 from labutils.widgets.monitor import POINTS, Readings, decimate, means, time_left
@@ -139,7 +140,7 @@ def test_a_run_arrives_whole(notebook, tmp_path):
 
     frames = [0, 1, 3, 4, 5, 7, 8]  # of 9: the strip shows the latest validation
     assert monitor._given["frames"] == [t + 1 for t in frames]
-    assert monitor._given["pose"] == VAL.labels[frames].tobytes()
+    assert monitor._given["pose"] == bold_poses(VAL.labels[frames]).tobytes()
     assert monitor._given["truth"] == VAL.frames[frames].tobytes()
     assert monitor._predicted["pixels"] == predictions[-1][frames].tobytes()
     assert monitor._predicted["psnr"] == history[-1]["val_psnr"] and monitor._predicted["each"][0] is None

@@ -19,6 +19,7 @@ from labutils.dance import JOINT_NAMES, LIMBS, draw_pose, rest_pose
 from labutils.errors import LabError
 from labutils.images import to_float, to_uint8
 from labutils.model import ConditionalVAE
+from labutils.show import bold_poses
 from labutils.widgets import PoseStudio, page
 from labutils.widgets import studio as module
 from labutils.widgets.studio import interpolate, preset_poses
@@ -267,6 +268,6 @@ def test_page_and_figure(studio, tmp_path):
     assert frames == studio.predict().tobytes() and page.state(studio) == before and "A &lt;dance&gt;" in text
     picture = np.asarray(studio.figure(columns=3).axes[0].images[0].get_array())
     np.testing.assert_array_equal(picture[-96::3, -192::3], studio.predict()[-1])
-    np.testing.assert_array_equal(picture[:96:3, -192::3], draw_pose(walk()[-1], 32, 64))
+    np.testing.assert_array_equal(picture[:96:3, -192::3], bold_poses(draw_pose(walk()[-1], 32, 64)))
     picture = base64.b64decode(studio._repr_mimebundle_()[0]["image/png"])
     assert picture[:4] == b"\x89PNG" and len(picture) <= page.STILL_BYTES
