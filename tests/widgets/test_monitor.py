@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 
 from labutils.checkpoint import load_model, read_history
 from labutils.errors import LabError
-from labutils.training import Trainer, fit
 from labutils.show import bold_poses
+from labutils.training import Trainer, fit
 from labutils.widgets import TrainingMonitor
 from labutils.widgets import monitor as module
 from labutils.widgets.monitor import POINTS, Readings, decimate, means, time_left
