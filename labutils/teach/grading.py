@@ -307,7 +307,9 @@ def grade(place: Path, out: Path, seed: int | None, limits: Limits, jobs: int = 
     places = submissions(place)
     series = books()
     stubs = {
-        number: (book.name, stub, book.solutions.get(number, "")) for book in series for number, stub in book.stubs.items()
+        number: (book.name, stub, book.solutions.get(number, ""))
+        for book in series
+        for number, stub in book.stubs.items()
     }
     if not stubs:
         raise LabError("the notebooks hold no exercises")
