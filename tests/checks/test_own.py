@@ -1,9 +1,11 @@
 """The learner's own module: what is kept of an answer, what the module then says, and who gets the reference."""
 
+import inspect
 import linecache
 import sys
 
 import pytest
+from exercises import answer
 
 from labutils import checks
 from labutils.checks import EXERCISES, CheckFailed, Mine, reference
@@ -161,3 +163,13 @@ def test_nothing_is_kept_outside_a_notebook(kernel, monkeypatch):
     monkeypatch.setattr(room, "_in_notebook", lambda: False)
     checks.reparameterize(cell(DRAW)["reparameterize"])
     assert not place.exists()
+
+
+@pytest.mark.parametrize("number", [n for n, e in EXERCISES.items() if callable(e.reference)])
+def test_a_reference_can_be_called_as_the_answer_it_stands_in_for(number):
+    """Where an argument of the answer has a default, the reference has the same one."""
+    own, theirs = (inspect.signature(f).parameters.values() for f in (answer(number), EXERCISES[number].reference))
+    for mine, other in zip(own, theirs):
+        if other.kind == inspect.Parameter.VAR_POSITIONAL:
+            break
+        assert mine.default == other.default, f"{mine} is {other} in the reference"
