@@ -390,7 +390,7 @@ def show(value: Any) -> str:
     """A value in a few words: kind, shape and first numbers."""
     if isinstance(value, (str, bool)) or value is None or callable(value):
         return getattr(value, "__name__", None) or (type(value).__name__ if callable(value) else repr(value))
-    if isinstance(value, dict):
+    if isinstance(value, dict) and value and all(isinstance(part, Tensor) for part in value.values()):
         return f"of {len(value)} tensors"
     try:
         x = _array(value)

@@ -126,7 +126,7 @@ def test_two_exercises_of_one_number_are_refused(double):
 
 
 def test_unknown_check_says_which_there_are():
-    with pytest.raises(AttributeError, match=r"'nothing'; there are annealed_beta, .*, worst_frame$"):
+    with pytest.raises(AttributeError, match=r"'nothing'; there are CVAE, .*, worst_frame$"):
         checks.nothing  # noqa: B018
     assert isinstance(next(iter(EXERCISES.values())), Exercise)
 

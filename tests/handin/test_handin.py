@@ -276,7 +276,11 @@ def test_the_archive_holds_what_the_assignment_asks_for_and_grade_finds_the_answ
     assert {"submission.csv", "source/notebooks/00_start_here.ipynb", "source/labutils/model.py"} <= set(names)
     inside = "\n".join(names)
     assert not re.search(r"__pycache__|\.ckpt|labutils/teach|labutils/bench|^/|\.\.", inside, re.M)
-    stubs = {"0.1": ("00_start_here.ipynb", "stub"), "1.2": ("01_data.ipynb", "stub"), "9.1": ("09.ipynb", "stub")}
+    stubs = {
+        "0.1": ("00_start_here.ipynb", "stub", ""),
+        "1.2": ("01_data.ipynb", "stub", ""),
+        "9.1": ("09.ipynb", "stub", ""),
+    }
     for place in (path, tmp_path / "handed/in"):
         assert submissions(place) == [place]
         found = collect(place, stubs)
