@@ -31,6 +31,7 @@ COMMANDS = {
     "html": ("labutils.teach.commands", "export the notebooks as a site of static pages"),
     "bench": ("labutils.bench.commands", "measure the course's way of training beside ours"),
     "study": ("labutils.bench.study", "measure what z does, over several seeds"),
+    "faults": ("labutils.bench.faults", "spoil files, fill the disk and kill processes, and count what goes wrong"),
 }
 
 
