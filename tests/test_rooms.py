@@ -18,6 +18,11 @@ CORE = ("errors config images metrics dataset modules model checkpoint schedules
         "training").split()  # fmt: skip
 # Single files beside the core, and what they import.
 BESIDE = {
+    "rules": {"errors"},
+    "contents": {"errors", "rules", "images"},
+    "signals": set(),
+    "alone": {"errors"},
+    "memory": {"errors", "config", "model", "batches", "training"},
     "profiles": {"errors", "config"},
     "baselines": {"errors", "images", "metrics"},
     "report": {"errors", "images", "metrics", "baselines"},
@@ -31,6 +36,9 @@ LOW = {*CORE, *BESIDE}
 # What each room may import.  Nobody imports teach and bench: __main__ finds them by name, where they are there.
 MAY = {name: set(CORE[:k]) for k, name in enumerate(CORE)} | BESIDE
 MAY["evaluation"] |= {"baselines", "report"}
+MAY["config"] |= {"rules"}
+MAY["checkpoint"] |= {"contents"}
+MAY["training"] |= {"alone", "contents", "signals"}
 MAY |= {
     "__init__": {"errors", "config"},
     "show": {"errors", "config", "images", "metrics", "schedules", "baselines"},
@@ -40,7 +48,7 @@ MAY |= {
     "lab": LOW | {"show", "dance", "checks"},
     "commands": LOW | {"show", "dance", "widgets"},
     "handin": LOW | {"show", "widgets", "lab"},
-    "__main__": {"errors"},
+    "__main__": {"errors", "signals"},
     "teach": LOW | {"show", "dance", "checks", "widgets", "lab", "commands"},
     "bench": LOW | {"show", "dance", "checks", "widgets", "lab", "commands"},
 }
