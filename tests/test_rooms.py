@@ -20,7 +20,9 @@ CORE = ("errors config images metrics dataset modules model checkpoint schedules
 BESIDE = {
     "rules": {"errors"},
     "contents": {"errors", "rules", "images"},
+    "history": {"errors", "images"},
     "signals": set(),
+    "foreign": {"errors"},
     "alone": {"errors"},
     "memory": {"errors", "config", "model", "batches", "training"},
     "profiles": {"errors", "config"},
@@ -37,7 +39,7 @@ LOW = {*CORE, *BESIDE}
 MAY = {name: set(CORE[:k]) for k, name in enumerate(CORE)} | BESIDE
 MAY["evaluation"] |= {"baselines", "report"}
 MAY["config"] |= {"rules"}
-MAY["checkpoint"] |= {"contents"}
+MAY["checkpoint"] |= {"contents", "history"}
 MAY["training"] |= {"alone", "contents", "signals"}
 MAY |= {
     "__init__": {"errors", "config"},
@@ -48,7 +50,8 @@ MAY |= {
     "lab": LOW | {"show", "dance", "checks"},
     "commands": LOW | {"show", "dance", "widgets"},
     "handin": LOW | {"show", "widgets", "lab"},
-    "__main__": {"errors", "signals"},
+    "doctor": LOW,
+    "__main__": {"errors", "signals", "foreign"},
     "teach": LOW | {"show", "dance", "checks", "widgets", "lab", "commands"},
     "bench": LOW | {"show", "dance", "checks", "widgets", "lab", "commands"},
 }
