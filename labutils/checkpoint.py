@@ -1,8 +1,6 @@
 """Checkpoints and the history beside them: read without executing anything, checked before they are used."""
 
-import csv
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,12 +10,13 @@ from torch import Tensor, nn
 from labutils import contents
 from labutils.config import LabConfig
 from labutils.errors import LabError
-from labutils.images import atomic_file
+from labutils.history import COLUMNS, Row, history_before, read_history, write_history
 from labutils.model import ConditionalVAE
 
-COLUMNS = ("step", "epoch", "seconds", "loss", "mse", "kl", "beta", "tfr", "lr", "val_psnr")
-
-Row = dict[str, Any]  # one training step in the history: the keys are COLUMNS
+__all__ = [
+    "COLUMNS", "Row", "checkpoint_config", "history_before", "load_model", "load_weights", "read_checkpoint",
+    "read_history", "write_history",
+]  # fmt: skip
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -56,7 +55,7 @@ def checkpoint_config(checkpoint: Mapping[str, Any]) -> LabConfig:
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str | Path) -> None:
-    """Load weights into a model, naming the first one that does not fit; a model on "meta" is only compared.
+    """Load weights into a model, naming the first one that does not fit.
 
     Raises:
         LabError: weights are missing, unknown or of another shape.
@@ -69,8 +68,7 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str | 
             want = "not part of this model" if expected is None else f"{tuple(expected.shape)}"
             hint = "; choose --prior as in its training" if name.startswith("Prior_Predictor") else ""
             raise LabError(f"{source} does not fit the model: {name} is {have}, expected {want}{hint}")
-    if not any(value.is_meta for value in own.values()):
-        model.load_state_dict(weights)
+    model.load_state_dict(weights)
 
 
 def load_model(
@@ -86,69 +84,14 @@ def load_model(
     """
     checkpoint = read_checkpoint(path)
     cfg = checkpoint_config(checkpoint)
-    with torch.device("meta"):  # takes no memory
-        empty = ConditionalVAE(cfg)
-    load_weights(empty, checkpoint["state_dict"], path)
+    largest = max(max(value.shape, default=0) for value in checkpoint["state_dict"].values())
+    for name in ("width", "N_dim", "frame_H", "frame_W") if cfg.variant == "fast" else ("F_dim", "L_dim", "N_dim"):
+        if getattr(cfg, name) > largest:  # seen before memory for it is taken
+            raise LabError(f"{path} does not fit the model: {name} is {getattr(cfg, name)}, and no weight is so large")
     model = ConditionalVAE(cfg)
     load_weights(model, checkpoint["state_dict"], path)
     if output == "sigmoid":
+        if cfg.variant != "course":
+            raise LabError(f"{path} is the lab's, whose output is bounded; --output is for the course's network")
         model.Generator = nn.Sequential(model.Generator, nn.Sigmoid())  # type: ignore[assignment]
     return model.eval().to(device)
-
-
-# ----------------------------------------------------------------------------------------------------------- history
-
-
-def write_history(path: str | Path, history: Sequence[Row]) -> None:
-    """Write the history as CSV; ``val_psnr`` is empty in steps without validation.
-
-    Raises:
-        LabError: the file cannot be written.
-    """
-    with atomic_file(path) as file:
-        cells = [["" if row[name] is None else repr(row[name]) for name in COLUMNS] for row in history]
-        lines = [",".join(row) for row in [COLUMNS, *cells]]
-        file.write(("\n".join(lines) + "\n").encode())
-
-
-def read_history(path: str | Path) -> list[Row]:
-    """The inverse of ``write_history``.
-
-    Raises:
-        LabError: the file is missing or has other columns.
-    """
-    try:
-        with open(path, newline="") as file:
-            reader = csv.DictReader(file)
-            if tuple(reader.fieldnames or ()) != COLUMNS:
-                raise LabError(f"{path} is no history: its columns are {reader.fieldnames}, expected {list(COLUMNS)}")
-            return [{name: _value(name, text) for name, text in row.items()} for row in reader]
-    except (OSError, ValueError, TypeError, csv.Error) as error:
-        raise LabError(f"{path} cannot be read as a history ({error})") from error
-
-
-def history_before(checkpoint: Path, step: int, rename: bool = True) -> tuple[list[Row], str]:
-    """The rows before a step of the history beside a checkpoint, and a warning; "" where all are there.
-
-    A history that is damaged, or that has no row where there should be one, is kept under another name.
-
-    Args:
-        rename: do so.
-    """
-    path = checkpoint.with_name("history.csv")
-    kept = next(p for k in itertools.count(1) if not (p := path.with_name(f"history-damaged-{k}.csv")).exists())
-    try:
-        rows = [row for row in read_history(path) if row["step"] < step]
-        if [row["step"] for row in rows] != list(range(step - len(rows), step)) or (step and not rows):
-            raise LabError(f"{path} does not reach to step {step - 1}, at which {checkpoint.name} was written")
-        return rows, ""
-    except LabError as error:
-        there = path.is_file()
-        if there and rename:
-            path.replace(kept)
-        where = f"it is kept as {kept.name}; " if there else ""
-        return [], f"{error}; {where}the history begins anew at step {step}"
-
-
-def _value(name: str, text: str) -> float | None:
-    return None if text == "" else int(text) if name in ("step", "epoch") else float(text)

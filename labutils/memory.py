@@ -1,9 +1,9 @@
-"""How much memory a training needs, before any of it is taken: a mistyped width is told at once, not by a dead machine."""
+"""How much memory a training needs, before any of it is taken: a mistyped width is told at once."""
 
 import contextlib
 import os
+import warnings
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,12 +61,16 @@ def check_memory(cfg: LabConfig, device: torch.device, world: int = 1) -> None:
     Raises:
         LabError: it would not, and what it would take.
     """
-    given: dict[str, Any] = dict(batch_size=cfg.batch_size, frame_H=cfg.frame_H, frame_W=cfg.frame_W)
-    names = ("width",) if cfg.variant == "fast" else ("F_dim", "L_dim", "D_out_dim")
-    given |= {name: getattr(cfg, name) for name in (*names, "N_dim")}
+    names = ("width", "N_dim") if cfg.variant == "fast" else ("F_dim", "L_dim", "N_dim", "D_out_dim")
+    channels = {name: getattr(cfg, name) for name in names}
+    values = cfg.batch_size * cfg.train_vi_len * cfg.frame_H * cfg.frame_W * sum(channels.values())
+    if 400 * values + 4000 * sum(channels.values()) ** 2 < there(device):  # more than any of our networks takes
+        return  # torch's "meta" device takes seconds to start
+    given = dict(batch_size=cfg.batch_size, frame_H=cfg.frame_H, frame_W=cfg.frame_W, **channels)
     text = " ".join(f"--{name} {value}" for name, value in given.items())
     try:
-        need = training_memory(cfg) // world // (2 if device.type == "cuda" else 1)  # bfloat16
+        with warnings.catch_warnings(action="ignore"):
+            need = training_memory(cfg) // world // (2 if device.type == "cuda" else 1)  # bfloat16
     except (RuntimeError, OverflowError, ValueError, TypeError) as error:  # a size that no tensor can have
         raise LabError(f"no machine has the memory for {text}; choose smaller ones") from error
     if need > there(device):

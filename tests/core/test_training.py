@@ -18,6 +18,7 @@ from tiny import config, dance, model, on, train
 from labutils.checkpoint import COLUMNS, load_model, read_checkpoint, read_history
 from labutils.distributed import Ranks, select_device
 from labutils.evaluation import predict
+from labutils.memory import check_memory, training_memory
 from labutils.metrics import psnr
 from labutils.training import Budget, Objective, Trainer
 
@@ -254,6 +255,33 @@ def test_a_full_disk_is_named_and_the_old_checkpoint_kept(tmp_path, monkeypatch)
     assert (tmp_path / "out/last.ckpt").read_bytes() == before and not list((tmp_path / "out").glob("*.part"))
 
 
+def test_a_second_training_into_one_folder_is_refused_and_a_killed_one_holds_nobody_up(tmp_path):
+    code = "import os, sys; from labutils.alone import alone\nwith alone(sys.argv[1]): print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code, tmp_path / "out"], stdin=-1, stdout=-1) as other:
+        other.stdout.readline()
+        refuses(rf"out is in use by process {other.pid} on .* since .*; wait", train, config(tmp_path))
+        other.kill()
+    assert (tmp_path / "out/.running").exists() and len(train(config(tmp_path))) == 12
+    assert not (tmp_path / "out/.running").exists()
+
+
+@pytest.mark.parametrize("name", ["tpu", "meta", "", "cuda:", "cuda:99", "cuda:²", "cpu:-1", "gpu", "auto:1"])
+def test_a_device_that_is_not_there_is_named(name):
+    refuses(rf"--device '?{name}'? is not available.*; choose cpu, [^\n]*auto$", select_device, name)
+
+
+@pytest.mark.parametrize("changes", [dict(width=10**9), dict(batch_size=10**9), dict(frame_H=8 * 10**9)], ids=str)
+def test_absurd_sizes_are_refused_before_memory_is_taken(changes):
+    (name, value) = next(iter(changes.items()))
+    refuses(rf"--{name} {value} [^\n]*choose smaller ones", check_memory, config(**changes), torch.device("cpu"))
+
+
+def test_the_memory_of_a_training_grows_with_its_batch():
+    small, large = (training_memory(config(batch_size=size)) for size in (2, 8))
+    weights = 5 * sum(p.nbytes for p in model(config()).parameters())
+    assert large - weights == 4 * (small - weights) > 0
+
+
 def test_what_cannot_be_trained_is_named(tmp_path):
     cfg = config(tmp_path)
     for video in (dance(3), dance().part(0, 1)):
@@ -263,12 +291,17 @@ def test_what_cannot_be_trained_is_named(tmp_path):
 # --------------------------------------------------------------------------------------------------------- torchrun
 
 WORKER = """
-from tiny import config, train
+from tiny import config, on, train
+from labutils.training import Trainer
 from labutils.checkpoint import write_history
 from labutils.distributed import ranks
 with ranks("cpu") as r:
     for mode in ("replay", "clips"):
         write_history(f"{mode}{r.rank}.csv", train(config(mode, mode=mode, steps=12), ranks=r))
+        cfg = config(f"{mode}-halves", mode=mode, steps=12)
+        train(cfg, [on("epoch", Trainer.stop)], ranks=r)
+        resumed = train(cfg, ranks=r, resume=f"{mode}-halves/out/last.ckpt")
+        write_history(f"{mode}-resumed{r.rank}.csv", resumed)
 """
 
 
@@ -285,6 +318,7 @@ def test_two_processes_compute_what_one_does(tmp_path):
         for name in ("loss", "mse", "kl"):
             np.testing.assert_allclose(column(one, name), column(two, name), rtol=1e-4, atol=1e-6)
             assert column(two, name) == column(other, name)
+            assert column(two, name) == column(read_history(tmp_path / f"{mode}-resumed0.csv"), name)
         assert one[-1]["val_psnr"] == pytest.approx(two[-1]["val_psnr"], abs=0.01) and other[-1]["val_psnr"] is None
         out = tmp_path / mode / "out"
         assert sorted(p.name for p in out.glob("*.ckpt")) == ["best.ckpt", "last.ckpt"]
