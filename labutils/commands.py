@@ -270,8 +270,8 @@ def validate(args: argparse.Namespace) -> None:
 def validate_model(cfg: LabConfig, output: "Output" = "linear") -> "tuple[Report, Video, Futures]":
     """What ``validate`` does with the checkpoint of ``cfg``; returns the report, the validation video, and what z does.
 
-    The last are the lines about z, and the rollouts with z from the prior, uint8 (draws, T, H, W, 3).  ``output`` is as in
-    ``load_model``.
+    The last are the lines about z, and the rollouts with z from the prior, uint8 (draws, T, H, W, 3).  For ``output``
+    see ``load_model``.
     """
     from labutils import show
     from labutils.dataset import load_split
@@ -293,7 +293,7 @@ def _measure_z(cfg: LabConfig, model: "ConditionalVAE", val: "Video", out: Path)
     """Measure what z is for on the validation video, and write latent.json."""
     from labutils import dance
     from labutils.analysis import measure_latent, prior_rollouts
-    from labutils.images import atomic_file
+    from labutils.files import atomic_file
 
     slow = cfg.variant == "course" and next(model.parameters()).device.type == "cpu"
     video = val.part(0, 40) if slow else val

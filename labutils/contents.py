@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from labutils.errors import LabError
-from labutils.images import atomic_file
+from labutils.files import atomic_file
 from labutils.rules import NOT_NEGATIVE, check
 
 NUMBERS: dict[str, tuple[Any, str]] = {
@@ -41,7 +41,7 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
 
 # Numpy numbers and a parser's flags hold plain values; to make them executes nothing else.
 _SCALAR = np.float64(0).__reduce__()[0]
-SAFE = [
+SAFE: list[Any] = [
     (_SCALAR, "numpy._core.multiarray.scalar"), (_SCALAR, "numpy.core.multiarray.scalar"), (_encode, "_codecs.encode"),
     np.dtype, *(type(np.dtype(code)) for code in "?bBhHiIlLqQefd"), argparse.Namespace,
 ]  # fmt: skip

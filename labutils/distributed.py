@@ -77,7 +77,7 @@ def select_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, number = name.partition(":")
     if kind not in DEVICES or not ((number.isascii() and number.isdigit() and len(number) < 4) or name == kind):
-        raise LabError(f"--device {name!r} is not available: unknown; choose cpu, cuda, cuda:1 or auto")
+        raise LabError(f"--device {name!s:.40} is not available: unknown; choose cpu, cuda, cuda:1 or auto")
     try:
         device = torch.device(name if kind != "cpu" else kind)
         if kind != "cpu":

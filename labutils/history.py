@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from labutils.errors import LabError
-from labutils.images import atomic_file
+from labutils.files import atomic_file
 
 COLUMNS = ("step", "epoch", "seconds", "loss", "mse", "kl", "beta", "tfr", "lr", "val_psnr")
 

@@ -37,7 +37,8 @@ from labutils.contents import clear_frames, frames_beside, load_moments, network
 from labutils.distributed import Ranks
 from labutils.errors import LabError
 from labutils.evaluation import predict
-from labutils.images import Video, atomic_file
+from labutils.files import atomic_file
+from labutils.images import Video
 from labutils.metrics import psnr
 from labutils.model import ConditionalVAE
 from labutils.optim import build_optimizers

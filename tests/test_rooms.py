@@ -19,18 +19,20 @@ CORE = ("errors config images metrics dataset modules model checkpoint schedules
 # Single files beside the core, and what they import.
 BESIDE = {
     "rules": {"errors"},
-    "contents": {"errors", "rules", "images"},
-    "history": {"errors", "images"},
+    "contents": {"errors", "rules", "files"},
+    "history": {"errors", "files"},
+    "files": {"errors"},
+    "pictures": {"errors", "files"},
     "signals": set(),
     "foreign": {"errors"},
     "alone": {"errors"},
     "memory": {"errors", "config", "model", "batches", "training"},
     "profiles": {"errors", "config"},
     "baselines": {"errors", "images", "metrics"},
-    "report": {"errors", "images", "metrics", "baselines"},
+    "report": {"errors", "files", "images", "metrics", "baselines"},
     "analysis": {"errors", "images", "metrics", "modules", "model", "evaluation"},
     "flop": set(),
-    "submission": {"errors", "images"},
+    "submission": {"errors", "files"},
     "equations": {"errors"},
     "places": set(),
 }
@@ -39,12 +41,13 @@ LOW = {*CORE, *BESIDE}
 MAY = {name: set(CORE[:k]) for k, name in enumerate(CORE)} | BESIDE
 MAY["evaluation"] |= {"baselines", "report"}
 MAY["config"] |= {"rules"}
+MAY["dataset"] |= {"files", "pictures"}
 MAY["checkpoint"] |= {"contents", "history"}
-MAY["training"] |= {"alone", "contents", "signals"}
+MAY["training"] |= {"alone", "contents", "files", "signals"}
 MAY |= {
     "__init__": {"errors", "config"},
-    "show": {"errors", "config", "images", "metrics", "schedules", "baselines"},
-    "dance": {"errors", "images", "metrics", "dataset", "baselines"},
+    "show": {"errors", "config", "files", "images", "metrics", "schedules", "baselines"},
+    "dance": {"errors", "alone", "files", "images", "pictures", "metrics", "dataset", "baselines"},
     "checks": LOW,
     "widgets": LOW | {"show", "dance"},
     "lab": LOW | {"show", "dance", "checks"},

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from labutils.errors import LabError
-from labutils.images import atomic_file
+from labutils.files import atomic_file
 
 COLORS = 64  # palette entries of a GIF; the first two are the caption bar's
 TOLERANCE = 6  # of 255: a pixel keeps its palette entry until another one is closer by more than this

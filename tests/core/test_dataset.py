@@ -125,7 +125,7 @@ FAULTS = {
     "no root": (lambda r: r.rename(r.parent / "gone"), "data root .* is missing"),
     "no folder": (lambda r: (r / "train/train_img").rename(r / "x"), "train_img is missing"),
     "empty folder": (lambda r: [p.unlink() for p in (r / "train/train_img").iterdir()], "holds no PNG images"),
-    "unequal counts": (lambda r: (r / FRAME).unlink(), "5 images in train_img but 6 in train_label"),
+    "unequal counts": (lambda r: (r / FRAME).unlink(), r"train_label/frame000003.png has no partner in .*train_img \(5 frames, 6 labels\)"),
     "truncated": (
         lambda r: (r / FRAME).write_bytes((r / FRAME).read_bytes()[:300]),
         "3.png cannot be read as an image",
@@ -138,7 +138,7 @@ FAULTS = {
         lambda r: [(r / f"train/train_{k}/frame00000{i}.png").unlink() for i in range(3) for k in ("img", "label")],
         "3 frames are too few, at least 4",
     ),
-    "truth too short": (lambda r: (r / "test/test_gt/1/frame000004.png").unlink(), "sequence 1: 4 true frames but 5"),
+    "truth too short": (lambda r: (r / "test/test_gt/1/frame000004.png").unlink(), r"test_label/1/frame000004.png has no partner in .*test_gt/1 \(4 frames, 5 labels\)"),
     "odd sequence": (lambda r: (r / "test/test_label/first").mkdir(), "named by its number"),
     "no sequence": (lambda r: [shutil.rmtree(p) for p in (r / "test/test_label").iterdir()], "holds no sequence"),
     "no test": (lambda r: shutil.rmtree(r / "test"), "test_label is missing"),

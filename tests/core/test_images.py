@@ -8,7 +8,8 @@ import torch
 from refusals import refuses
 
 from labutils.errors import LabError
-from labutils.images import Video, atomic_file, to_bytes, to_float, to_uint8
+from labutils.files import atomic_file
+from labutils.images import Video, to_bytes, to_float, to_uint8
 
 
 def test_floats_and_bytes_of_arrays_and_tensors():

@@ -9,7 +9,7 @@ from refusals import refuses
 from labutils.dance import make_data, read_light, room_light
 from labutils.dance.light import DRIFT_STD, FLICKER_KEEP, FLICKER_STD
 from labutils.dance.renderer import empty_room
-from labutils.dataset import find_images, read_image
+from labutils.pictures import find_images, read_image
 
 
 def test_light_wanders_as_documented():

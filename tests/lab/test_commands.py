@@ -280,6 +280,49 @@ def test_flags_win_over_the_checkpoint_and_places_are_never_taken_from_it(copied
     assert (cfg.steps, cfg.num_epoch, cfg.width) == (7, 3, LabConfig().width)
 
 
+def test_a_finished_run_that_is_started_again_makes_what_is_missing(copied, capsys):
+    """As after kill -9 between the last checkpoint and the figures."""
+    (copied / "losses.png").unlink()
+    before = {name: (copied / name).read_bytes() for name in ("history.csv", "last.ckpt", "best.ckpt")}
+    assert main(["train", "--ckpt_path", f"{copied}/last.ckpt", "--device", "cpu", "--quiet"]) == 0
+    assert "last.ckpt has been trained for its 12 steps already; raise --steps" in capsys.readouterr().out
+    assert (copied / "losses.png").is_file()
+    assert {name: (copied / name).read_bytes() for name in before} == before
+
+
+def test_a_checkpoint_does_not_say_what_to_compile_nor_invents_data(copied, capsys, monkeypatch):
+    checkpoint = torch.load(copied / "last.ckpt", weights_only=True)
+    checkpoint["config"] |= {"compile": True, "save_root": "/elsewhere", "ckpt_path": "other.ckpt"}
+    torch.save(checkpoint, copied / "last.ckpt")
+    seen: list[LabConfig] = []
+    monkeypatch.setattr(commands, "train_model", seen.append)
+    path = f"{copied}/last.ckpt"
+    assert main(["train", "--ckpt_path", path]) == 0
+    assert (seen[0].compile, seen[0].save_root, seen[0].ckpt_path) == (False, str(copied), path)
+    torch.save(checkpoint | {"config": checkpoint["config"] | {"DR": "no/where"}}, copied / "last.ckpt")
+    assert main(["train", "--ckpt_path", path]) == 2
+    assert "last.ckpt are not in no/where; say with --DR" in error_of(capsys)
+
+
+@pytest.mark.slow
+def test_a_generator_that_was_trained_with_a_sigmoid_is_noticed_and_scored_right(dance, tmp_path, capsys):
+    model = ConditionalVAE(LabConfig(variant="course", F_dim=16, L_dim=8, N_dim=4, D_out_dim=16))
+    for p in model.Generator.parameters():
+        p.data.zero_()
+    model.Generator[-1].bias.data.fill_(2.0)  # a light grey: sigmoid(2) = 0.88
+    torch.save(model.state_dict(), tmp_path / "a.pth")
+    argv = ["validate", "--DR", str(dance), "--ckpt_path", str(tmp_path / "a.pth"), "--val_vi_len", "4", "--quiet"]
+    found = []
+    for flags, hint in (([], True), (["--output", "sigmoid"], False)):
+        assert main([*argv, "--save_root", str(tmp_path / "out"), *flags]) == 0
+        text = capsys.readouterr().out
+        assert ("100% of the generator's values lie more than 0.25 outside [0, 1]" in text) is hint
+        assert ("try --output sigmoid" in text) is hint
+        found.append(json.loads((tmp_path / "out/val/psnr.json").read_text()))
+    assert found[0] != found[1]
+    assert main([*argv, "--ckpt_path", "none"]) == 2
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda s: s.name)
