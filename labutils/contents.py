@@ -9,6 +9,7 @@ import argparse
 import codecs
 import hashlib
 import io
+import os
 import re
 import warnings
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor
 
 from labutils.errors import LabError
-from labutils.files import atomic_file
+from labutils.files import atomic_file, regular
 from labutils.rules import NOT_NEGATIVE, check
 
 NUMBERS: dict[str, tuple[Any, str]] = {
@@ -53,8 +54,9 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         LabError: it is missing, damaged, or holds no weights of a network.
     """
-    if not path.is_file():
-        raise LabError(f"the checkpoint {path} is {'no file' if path.exists() else 'missing'}")
+    if not os.path.lexists(path):
+        raise LabError(f"the checkpoint {path} is missing")
+    regular(path)
     found = _loaded(path)
     if not isinstance(found, dict):
         raise LabError(f"{path} is no checkpoint: it holds a {type(found).__name__}, expected a dict with state_dict")
