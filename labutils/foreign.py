@@ -1,4 +1,4 @@
-"""Flags of the course's Trainer and Tester lines that are none of the lab's: what they mean here, or what replaces them."""
+"""Flags of the course's Trainer and Tester lines that are none of the lab's, and what they mean here."""
 
 import argparse
 import difflib
@@ -15,11 +15,7 @@ NEEDLESS = {
     "no_sanity": "there is no sanity check to leave out",
 }
 ALIASES = {"kl_anneal_type": {"without": "None", "no": "None", "linear": "Monotonic", "cyclic": "Cyclical"}}
-OTHERS = {
-    "optim": {
-        "sgd": "is not offered: these networks need adaptive steps; use --optim Adam, AdamW or Muon (the default)"
-    }
-}
+OTHERS = {"optim": {"sgd": "is not offered; these networks need adaptive steps: use --optim Adam, AdamW or Muon"}}
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -101,7 +101,7 @@ def test_run_accepts_the_flags_of_train_that_its_help_leaves_out():
     assert function is commands.run and (args.tfr_sde, args.kl_anneal_type) == (3, "None")
 
 
-@pytest.mark.parametrize("argv", ["", "fly", "train --tfr_sd 3", "train --lr fast", "train --optim SGD", "make-data"])
+@pytest.mark.parametrize("argv", ["", "fly", "train --tfr_sd 3", "train --lr fast", "train --optim Lion", "make-data"])
 def test_wrong_usage_exits_with_2(argv):
     with pytest.raises(SystemExit) as end:
         main(argv.split())
