@@ -9,7 +9,6 @@ import errno
 import os
 import re
 import secrets
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from labutils.errors import LabError
+from labutils.machine import room
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what an OSError says when nothing more can be written
 KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device",
@@ -71,7 +71,7 @@ def part_file(path: str | Path) -> Iterator[tuple[Path, BinaryIO]]:
         if not isinstance(error, OSError) and "\0" not in str(path):
             raise
         reason = (error.strerror if isinstance(error, OSError) else None) or error
-        raise LabError(f"{shown(path)} cannot be written: {reason}{_free(error, path)}") from error
+        raise LabError(f"{shown(path)} cannot be written: {reason}{full(error, path)}") from error
     finally:
         with contextlib.suppress(OSError, ValueError):
             part.unlink(missing_ok=True)
@@ -117,12 +117,11 @@ def reserve(file: BinaryIO, size: int) -> None:
     file.flush()
 
 
-def _free(error: Exception, path: Path) -> str:
-    """How much room there is, where that is the trouble."""
-    if isinstance(error, OSError) and error.errno in FULL:
-        with contextlib.suppress(OSError):
-            return f"; {shutil.disk_usage(path.parent).free:,} bytes are free in {shown(path.parent)}: make room there"
-    return ""
+def full(error: Exception, path: Path) -> str:
+    """How much room there is for a file, where that is the trouble; else ""."""
+    if not isinstance(error, OSError) or error.errno not in FULL:
+        return ""
+    return f"; {room(path.parent):,} bytes are free in {shown(path.parent)}: make room there"
 
 
 def _locked(part: Path) -> BinaryIO:

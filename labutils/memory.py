@@ -1,13 +1,11 @@
 """How much memory a training needs, before any of it is taken: a mistyped width is told at once."""
 
-import contextlib
-import os
 import warnings
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from labutils import machine
 from labutils.batches import Batch
 from labutils.config import LabConfig
 from labutils.errors import LabError
@@ -46,13 +44,7 @@ def there(device: torch.device) -> int:
     """Bytes of memory of a device: all of a GPU's, or what the machine or its container lets a process have."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[1]
-    limits = []
-    with contextlib.suppress(AttributeError, ValueError, OSError):  # other systems than Linux
-        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    for place in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        with contextlib.suppress(ValueError, OSError):
-            limits.append(int(Path(place).read_text()))
-    return min(limits, default=1 << 62)
+    return machine.memory()
 
 
 def check_memory(cfg: LabConfig, device: torch.device, world: int = 1) -> None:
