@@ -105,6 +105,13 @@ def reserve(file: BinaryIO, size: int) -> None:
     Raises:
         OSError: there is not so much room; where memory is mapped the system would kill the process without a word.
     """
+    try:
+        _reserve(file, size)
+    except OSError as error:
+        raise OSError(error.errno, f"{error.strerror} for {size:,} bytes") from error
+
+
+def _reserve(file: BinaryIO, size: int) -> None:
     if hasattr(os, "posix_fallocate"):
         try:
             return os.posix_fallocate(file.fileno(), 0, size)

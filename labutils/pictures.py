@@ -8,6 +8,7 @@ left alone.
 import os
 import re
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from labutils.files import regular, shown
 
 SUFFIXES = (".png", ".jpg", ".jpeg")  # in small or capital letters
 MOST_PIXELS = 100_000_000  # of one picture; the course's have half a million
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # pictures near this limit are refused
 
 # ------------------------------------------------------------------------------------------------- finding and pairing
 

@@ -61,8 +61,7 @@ class Dance:
         least = {"train": 1, "val": 1, "test_sequences": 0, "test_frames": 1, "height": 16, "width": 16,
                  "supersample": 1, "seed": 0}  # fmt: skip
         for name, low in least.items():
-            if getattr(self, name) < low:
-                raise LabError(f"{name} is {getattr(self, name)}; it must be at least {low}")
+            rules.check(name, getattr(self, name), int, f"[{low}, 1e12)")
         if self.lights and not 2 <= self.lights <= len(GAINS):
             raise LabError(f"lights is {self.lights}; it must be 0 (none) or a number of states from 2 to {len(GAINS)}")
         if not 0 < self.switch < 1:
@@ -119,7 +118,7 @@ def _is_picture(name: str) -> bool:
 
 
 def _gib(size: int) -> str:
-    return f"{size / 2**30:,.1f} GiB" if size < 2**80 else "more GiB than any machine has"
+    return f"{size / 2**30:,.1f} GiB"
 
 
 @dataclass(frozen=True)
