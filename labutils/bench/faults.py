@@ -98,9 +98,11 @@ def _child(folder: Path, argv: tuple[str, ...], space: int | None, out: Any) -> 
 
     try:
         status = main(list(argv))
-    except BaseException as error:
+    except SystemExit as error:  # argparse
+        status = error.code if isinstance(error.code, int) else 1
+    except BaseException:
         traceback.print_exc()
-        status = error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1
+        status = 1
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
@@ -327,7 +329,7 @@ def truths(draw: st.DrawFn) -> Case:
         if text == "cut":
             del numbers[place % len(numbers) :]
         elif text == "long":
-            numbers[place % len(numbers)] = "0." + "1" * 200_000
+            numbers[place % len(numbers)] = f"{float(numbers[place % len(numbers)]):.17f}" + "0" * 200_000
         elif text != "ok":
             numbers[place % len(numbers)] = text
         shutil.rmtree(truth)
