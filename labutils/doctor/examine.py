@@ -18,6 +18,7 @@ from labutils.dataset import load_split, load_test
 from labutils.doctor import networks, pictures, series, source
 from labutils.doctor.findings import CATALOGUE, LOOKS, NEEDS, Case, Finding
 from labutils.errors import LabError
+from labutils.rules import check
 
 __all__ = ["examine", "networks", "source"]  # these two are imported for the looks that they register
 CHECKPOINTS = (".ckpt", ".pt", ".pth", ".bin")
@@ -42,6 +43,8 @@ def examine(
     Raises:
         LabError: the file is missing, or of none of these kinds.
     """
+    check("PATH", str(path), str)
+    check("--psnr", psnr, float | None)
     case = Case()
     root = Path(path)
     if not root.exists():

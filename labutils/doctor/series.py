@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -28,11 +28,13 @@ ALIASES = {  # ours: what others call it, in lower case and with underscores
 }
 NAMES = {alias: name for name, others in ALIASES.items() for alias in (name, *others.split())}
 # What the course's trainer shows on the terminal: its only history.
-BAR = re.compile(r"\((train|val)([^)]*)\) Epoch (\d+), lr: ?\[?([\d.e+-]+)")
-NUMBER = {"tfr": r"TeacherForcing: \w+, ([\d.]+)", "beta": r"beta: ([\d.e+-]+)", "loss": r"loss=([\d.e+-]+)"}
+VALUE = r"(\d{1,30}(?:\.\d*)?(?:e[+-]?\d{1,3})?)"
+BAR = re.compile(rf"\((train|val)[^)]*\) Epoch (\d{{1,9}}), lr: ?\[?{VALUE}")
+NUMBER = {"tfr": rf"TeacherForcing: \w+, {VALUE}", "beta": rf"beta: {VALUE}", "loss": rf"loss={VALUE}"}
 H_W = 32 * 64  # pixels of a frame of the course
 SIGMA_X = 0.3  # the lab's
 NATS = 0.1  # a frame: z that carries less is not used
+MOST = 1e30  # what is larger is no measurement
 FAR = 500.0  # nats a frame from which no draw of the prior looks like a z of training
 
 
@@ -58,7 +60,7 @@ def read_series(path: Path) -> list[Row]:
 def _from_json(text: str) -> list[Row]:
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
     if isinstance(found, dict):  # name -> list
         lists = {name: values for name, values in found.items() if isinstance(values, list)}
@@ -76,7 +78,7 @@ def _row(cells: Iterable[tuple[str, Any]]) -> Row:
             number = float(value)
         except (TypeError, ValueError):
             continue
-        if known and math.isfinite(number):
+        if known and abs(number) < MOST:
             row[known] = number
     return row
 
@@ -86,7 +88,7 @@ def _bars(text: str) -> list[Row]:
     rows: dict[int, Row] = {}
     for line in re.split(r"[\r\n]+", text):
         if (found := BAR.search(line)) and found[1] == "train":
-            row = rows.setdefault(int(found[3]), {"epoch": float(found[3]), "lr": float(found[4])})
+            row = rows.setdefault(int(found[2]), {"epoch": float(found[2]), "lr": float(found[3])})
             for name, pattern in NUMBER.items():
                 if value := re.search(pattern, line):
                     row[name] = float(value[1])
@@ -190,6 +192,10 @@ def forced_and_fed_back(case: Case) -> str:
 # ------------------------------------------------------------------------------------------------------------ reports
 
 
+def _number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and abs(value) < MOST
+
+
 def _sequences(report: Any) -> list[dict[str, Any]]:
     found = report.get("sequences", [report]) if isinstance(report, dict) else []
     return [sequence for sequence in found if isinstance(sequence, dict)]
@@ -201,9 +207,7 @@ def one_too_few(case: Case) -> str:
     for name, report in (case.reports or {}).items():
         for sequence in _sequences(report):
             values, mean = sequence.get("psnr_per_frame"), sequence.get("psnr")
-            if not isinstance(values, list) or not isinstance(mean, (int, float)) or len(values) < 2:
-                continue
-            if not all(isinstance(value, (int, float)) for value in values):
+            if not isinstance(values, list) or len(values) < 2 or not _number(mean) or not all(map(_number, values)):
                 continue
             total, n = math.fsum(values), len(values)
             if abs(mean - total / (n - 1)) < 0.1 * abs(total / (n - 1) - total / n):
@@ -216,9 +220,11 @@ def reported_below(case: Case) -> str:
     """Averages below the baselines that stand beside them."""
     found = []
     for name, report in (case.reports or {}).items():
-        if isinstance(report, dict) and isinstance(report.get("average"), float):
+        if isinstance(report, dict) and _number(report.get("average")):
             known = report.get("baselines")
-            rivals = {k: v for k, v in known.items() if k in BASELINES} if isinstance(known, dict) else {}
+            rivals = (
+                {k: v for k, v in known.items() if k in BASELINES and _number(v)} if isinstance(known, dict) else {}
+            )
             if short := shortfall(report["average"], rivals):
                 found.append(f"{name}: {short}")
     return "; ".join(found)
