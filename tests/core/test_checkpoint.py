@@ -13,7 +13,9 @@ from tiny import model as make
 
 import labutils
 from labutils.checkpoint import COLUMNS, load_model, read_checkpoint, read_history, write_history
+from labutils.contents import load_moments
 from labutils.errors import LabError
+from labutils.optim import build_optimizers
 from labutils.training import Trainer
 
 
@@ -77,6 +79,17 @@ def test_any_odd_content_is_refused_or_without_effect(run, tmp_path, part, capsy
             assert "\n" not in str(error) and "weights_only" not in str(error)
             refused += 1
     assert refused >= (0 if part in ("last_epoch", "replayed") else len(ODD) // 2)
+
+
+@pytest.mark.parametrize("odd", [None, {}, {"momentum": torch.zeros(3)}, {"momentum": 1}, {"exp_avg": torch.zeros(1)}])
+def test_moments_that_do_not_fit_the_weights_are_refused(run, odd):
+    optimizer = build_optimizers(make(config()), config())[0]
+    good = torch.load(run, weights_only=True)["optimizer"][0]
+    load_moments(optimizer, good, "a.ckpt")
+    for state in (odd, {"state": odd}, {"state": good["state"] | {0: odd}}, {"state": {**good["state"], 999: {}}}):
+        if state == {"state": {}}:  # those of a training that has not begun
+            continue
+        refuses(r"a\.ckpt is damaged: the state of Muon does not fit", load_moments, optimizer, state, "a.ckpt")
 
 
 def test_weights_of_students_load_whatever_they_are_wrapped_in(tmp_path):

@@ -222,7 +222,9 @@ def test_an_interrupt_while_weights_are_moved_leaves_a_checkpoint_to_go_on_from(
 
 
 def test_stop_ends_with_a_validation_and_a_checkpoint(tmp_path):
-    history = train(config(tmp_path), [on("epoch", Trainer.stop)])
+    validated = Mock()
+    history = train(config(tmp_path), [on("epoch", Trainer.stop), on("validate", validated)])
+    assert validated.call_count == 1  # not once more for the end
     assert len(history) == 4 and history[-1]["val_psnr"] and read_checkpoint(tmp_path / "out/last.ckpt")["step"] == 4
 
 
