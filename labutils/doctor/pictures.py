@@ -66,7 +66,7 @@ def shifted(frames: np.ndarray, labels: np.ndarray) -> str:
         a, b = x[max(0, -s) : n - 1 - max(0, s)], p[max(0, s) : n - 1 + min(0, s)]
         scores[s] = float((a * b).sum() / max(float(np.sqrt((a**2).sum() * (b**2).sum())), 1e-9))
     best = max(scores, key=lambda s: scores[s])
-    if best == 0 or scores[best] < 0.15 or scores[best] < 1.15 * max(scores[0], 0):
+    if best == 0 or scores[best] < 0.15 or scores[best] < 1.01 * max(scores[0], 0):
         return ""
     return (
         f"where frame t moves correlates with where pose t moves by {scores[0]:.2f}, with pose t{best:+d} by "
