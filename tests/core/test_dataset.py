@@ -137,7 +137,7 @@ def test_truth_in_the_working_folder_is_used_and_a_gt_csv_is_told_of(root, tmp_p
     assert "gt.csv is not read, sequence 1 is not scored" in capsys.readouterr().err
     os.unlink("Demo_Test/GT0.csv")
     os.mkfifo("Demo_Test/GT0.csv")
-    with pytest.raises(LabError, match="GT0[.]csv is a pipe"):
+    with pytest.raises(LabError, match=r"GT0\.csv is a pipe"):
         dataset.load_test(root, CFG)
 
 
