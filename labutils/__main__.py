@@ -1,17 +1,17 @@
 """``python -m labutils COMMAND ...`` (or ``labutils COMMAND ...``): finds the command; errors become one line."""
 
 import argparse
-import contextlib
 import errno
 import importlib
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from labutils.errors import LabError
+from labutils.foreign import nearest
+from labutils.signals import end_like_ctrl_c
 
 PROG = "python -m labutils"
 # Name, where its functions NAME_arguments and NAME are, summary.  The student edition has neither teach nor bench.
@@ -24,6 +24,7 @@ COMMANDS = {
     "test": ("labutils.commands", "predict all test sequences, print the assignment's table and the grade"),
     "report": ("labutils.handin.commands", "collect your figures, your code and your words into the report"),
     "pack": ("labutils.handin.commands", "make the archive to hand in, unless something is still missing"),
+    "doctor": ("labutils.doctor.commands", "say what is wrong with a run, with the evidence"),
     "check": ("labutils.checks.progress", "say which exercises are passed, to do or wrong"),
     "notebooks": ("labutils.teach.commands", "run the notebooks and store their outputs, or check what is stored"),
     "student": ("labutils.teach.commands", "make the folder to hand out: the notebooks without solutions"),
@@ -31,6 +32,7 @@ COMMANDS = {
     "html": ("labutils.teach.commands", "export the notebooks as a site of static pages"),
     "bench": ("labutils.bench.commands", "measure the course's way of training beside ours"),
     "study": ("labutils.bench.study", "measure what z does, over several seeds"),
+    "faults": ("labutils.bench.faults", "spoil files, fill the disk and kill processes, and count what goes wrong"),
 }
 
 
@@ -72,7 +74,10 @@ def parse(argv: Sequence[str]) -> tuple[Callable[[argparse.Namespace], int | Non
         prog=f"{PROG} {name}", usage=f"{PROG} {name} [flags]", formatter_class=_Help, allow_abbrev=False
     )
     getattr(module, f"{function}_arguments")(parser)
-    return getattr(module, function), parser.parse_args(argv[1:])
+    args, unknown = parser.parse_known_args(argv[1:])
+    if unknown:
+        parser.error(nearest(unknown, parser))
+    return getattr(module, function), args
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
@@ -92,12 +97,8 @@ def _refusal(error: OSError | RuntimeError) -> str | None:
     if cause.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"no space left on the disk{f' for {cause.filename}' if cause.filename else ''}; make room there"
     if cause.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST):
-        return f"cannot write {cause.filename}: {cause.strerror}; choose another folder"
+        return f"no access to {cause.filename}: {cause.strerror}; change its permissions or choose another folder"
     return None
-
-
-def _stop(signum: int, frame: Any) -> None:
-    raise KeyboardInterrupt
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -105,10 +106,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         0, or what the command returns; 2 when something in the user's input or surroundings is wrong (one line on
-        stderr says what); 130 when it was stopped by Ctrl-C or SIGTERM.
+        stderr says what); 130 when it was stopped by Ctrl-C, SIGTERM or SIGHUP.
     """
-    with contextlib.suppress(ValueError):  # not in the main thread: then nobody sends signals either
-        signal.signal(signal.SIGTERM, _stop)  # what a batch system sends before it kills
+    end_like_ctrl_c()
     try:
         function, args = parse(sys.argv[1:] if argv is None else argv)
         status = function(args)

@@ -21,6 +21,7 @@ from labutils.modules import kl_divergence
 
 ACTIVE = 0.01  # a unit of z is active where the variance of its posterior mean over frames is larger (Burda et al.)
 USED = 0.1  # dB that z must be worth, and nats a frame that it must carry, to be called used
+OUTSIDE = 0.25  # a value of a generator is wrong by far that lies so far outside [0, 1]
 
 # ------------------------------------------------------------------------------------------------- what z is worth
 
@@ -213,6 +214,33 @@ def one_step(model: Any, video: Video, seed: int = 0, chunk: int = 64) -> np.nda
             prediction = model.step(previous, label, z)
             values.append(psnr(prediction, x).cpu().numpy())
     return np.concatenate(values).astype(np.float64)
+
+
+def output_hint(model: Any, video: Video, seed: int = 0, frames: int = 32) -> str:
+    """What to say of a generator whose output leaves [0, 1] by far, where it is clipped; "" where it does not.
+
+    It is fed with true frames, z from the prior.  Where a sigmoid brings the output nearer to the true frames than
+    clipping does, it was in all likelihood trained with one.
+
+    Args:
+        video: without true frames, only x_2 is predicted, and compared with x_1.
+        frames: the most that are looked at.
+    """
+    n = min(len(video.frames), frames + 1) if video.has_truth else 2
+    eps = prior_noise(model, len(video.labels) - 1, seed, video.name)[: n - 1]  # (n-1, N, h, w)
+    with evaluating(model) as device:
+        known = to_float(video.frames[: n - 1]).to(device)  # (n-1, 3, H, W)
+        true = to_float(video.frames[1:n]).to(device) if video.has_truth else known
+        label = model.label_transformation(to_float(video.labels[1:n]).to(device))
+        raw = model.step(known, label, model.draw(known, label, eps.to(device))).float()
+        outside = float(((raw < -OUTSIDE) | (raw > 1 + OUTSIDE)).float().mean())
+        clipped, squashed = (float((x - true).square().mean()) for x in (raw.clamp(0, 1), raw.sigmoid()))
+    if outside < 0.05:
+        return ""
+    text = f"{outside:.0%} of the generator's values lie more than {OUTSIDE} outside [0, 1], where they are clipped"
+    if squashed < clipped:
+        return f"{text}; a sigmoid brings them nearer to the true frames: try --output sigmoid"
+    return f"{text}; was it trained on frames of another range, or for too short a time?"
 
 
 # ---------------------------------------------------------------------------------------------- directions and factors

@@ -39,7 +39,7 @@ class Batch:
 class Clips:
     """Clips of ``train_vi_len`` frames from random places of the training video.
 
-    Every draw is seeded by the step alone: there is nothing to store for a resume, and N processes, each of which draws
+    Every draw is seeded by the step alone: a resume needs no state of a generator, and N processes, each of which draws
     the whole global batch and keeps its share, see what one would.
     """
 
@@ -68,6 +68,14 @@ class Clips:
 
     def remember(self, batch: Batch, predictions: Tensor) -> None:
         """Keep what later batches need of the predictions (B, T-1, 3, H, W): nothing."""
+
+    def replayed(self) -> np.ndarray | None:
+        """The frames that are replayed, uint8 (N, H, W, 3), which a resume needs; None: there are none."""
+        return None
+
+    def replay(self, frames: np.ndarray) -> bool:
+        """Replay these frames from now on; whether they are as many and as large as those of the training video."""
+        return True
 
     def _generators(self, step: int) -> tuple[torch.Generator, torch.Generator]:
         """Fresh generators on the CPU and on the device."""
@@ -134,6 +142,17 @@ class Replay(Clips):
         assert batch.places is not None  # it was drawn here
         frames, places = self.ranks.gather(frames), self.ranks.gather(batch.places)
         self.predicted[places.to(self.predicted.device)] = frames.to(self.predicted.device)
+
+    def replayed(self) -> np.ndarray | None:
+        """As they were last predicted."""
+        return self.predicted.cpu().numpy()
+
+    def replay(self, frames: np.ndarray) -> bool:
+        """As ``Clips.replay``."""
+        if frames.dtype == np.uint8 and frames.shape == tuple(self.predicted.shape):
+            self.predicted.copy_(torch.from_numpy(frames))
+            return True
+        return False
 
 
 # ------------------------------------------------------------------------------------------------------ moved scenes

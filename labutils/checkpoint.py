@@ -1,38 +1,35 @@
 """Checkpoints and the history beside them: read without executing anything, checked before they are used."""
 
-import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from labutils import contents
 from labutils.config import LabConfig
 from labutils.errors import LabError
-from labutils.images import atomic_file
+from labutils.history import COLUMNS, Row, history_before, read_history, write_history
 from labutils.model import ConditionalVAE
 
-COLUMNS = ("step", "epoch", "seconds", "loss", "mse", "kl", "beta", "tfr", "lr", "val_psnr")
-
-Row = dict[str, Any]  # one training step in the history: the keys are COLUMNS
+__all__ = [
+    "COLUMNS", "Row", "checkpoint_config", "history_before", "load_model", "load_weights", "read_checkpoint",
+    "read_history", "write_history",
+]  # fmt: skip
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint of ours or of the course; nothing in it is executed.
+    """Read a checkpoint of ours or of the course; nothing in it is executed, and each value is checked.
 
     Raises:
-        LabError: the file is missing, truncated, or no checkpoint.
+        LabError: the file is missing, truncated, or no checkpoint of ours or the course's; or a value is an odd one.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise LabError(f"the checkpoint {path} is missing")
+    checkpoint = contents.read(Path(path))
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many types for a damaged or foreign file
-        raise LabError(f"{path} cannot be read as a checkpoint ({str(error).splitlines()[0]})") from error
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
-        raise LabError(f"{path} is no checkpoint: it holds no state_dict")
+        checkpoint_config(checkpoint)
+    except LabError as error:
+        raise LabError(f"{path}: {error}") from error
     return checkpoint
 
 
@@ -53,8 +50,8 @@ def checkpoint_config(checkpoint: Mapping[str, Any]) -> LabConfig:
             N_dim=weights["Gaussian_Predictor.6.weight"].shape[1],
             D_out_dim=weights["Decoder_Fusion.5.weight"].shape[0],
         )
-    except KeyError as error:
-        raise LabError(f"the checkpoint is neither the lab's nor the course's: it holds no {error}") from error
+    except (KeyError, IndexError) as error:
+        raise LabError(f"the weights are neither the lab's nor the course's: there is no {error}") from error
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str | Path) -> None:
@@ -74,48 +71,27 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str | 
     model.load_state_dict(weights)
 
 
-def load_model(path: str | Path, device: str | torch.device = "cpu") -> ConditionalVAE:
+def load_model(
+    path: str | Path, device: str | torch.device = "cpu", output: Literal["linear", "sigmoid"] = "linear"
+) -> ConditionalVAE:
     """The model of a checkpoint (ours: the averaged weights; or the course's), in evaluation mode.
+
+    Args:
+        output: how the generator was made to end in training; weights cannot tell.
 
     Raises:
         LabError: the file is missing, damaged, or does not fit the model it describes.
     """
     checkpoint = read_checkpoint(path)
-    model = ConditionalVAE(checkpoint_config(checkpoint))
+    cfg = checkpoint_config(checkpoint)
+    largest = max(max(value.shape, default=0) for value in checkpoint["state_dict"].values())
+    for name in ("width", "N_dim", "frame_H", "frame_W") if cfg.variant == "fast" else ("F_dim", "L_dim", "N_dim"):
+        if getattr(cfg, name) > largest:  # seen before memory for it is taken
+            raise LabError(f"{path} does not fit the model: {name} is {getattr(cfg, name)}, and no weight is so large")
+    model = ConditionalVAE(cfg)
     load_weights(model, checkpoint["state_dict"], path)
+    if output == "sigmoid":
+        if cfg.variant != "course":
+            raise LabError(f"{path} is the lab's, whose output is bounded; --output is for the course's network")
+        model.Generator = nn.Sequential(model.Generator, nn.Sigmoid())  # type: ignore[assignment]
     return model.eval().to(device)
-
-
-# ----------------------------------------------------------------------------------------------------------- history
-
-
-def write_history(path: str | Path, history: Sequence[Row]) -> None:
-    """Write the history as CSV; ``val_psnr`` is empty in steps without validation.
-
-    Raises:
-        LabError: the file cannot be written.
-    """
-    with atomic_file(path) as file:
-        cells = [["" if row[name] is None else repr(row[name]) for name in COLUMNS] for row in history]
-        lines = [",".join(row) for row in [COLUMNS, *cells]]
-        file.write(("\n".join(lines) + "\n").encode())
-
-
-def read_history(path: str | Path) -> list[Row]:
-    """The inverse of ``write_history``.
-
-    Raises:
-        LabError: the file is missing or has other columns.
-    """
-    try:
-        with open(path, newline="") as file:
-            reader = csv.DictReader(file)
-            if tuple(reader.fieldnames or ()) != COLUMNS:
-                raise LabError(f"{path} is no history: its columns are {reader.fieldnames}, expected {list(COLUMNS)}")
-            return [{name: _value(name, text) for name, text in row.items()} for row in reader]
-    except (OSError, ValueError, TypeError) as error:
-        raise LabError(f"{path} cannot be read as a history ({error})") from error
-
-
-def _value(name: str, text: str) -> float | None:
-    return None if text == "" else int(text) if name in ("step", "epoch") else float(text)

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from labutils import foreign
 from labutils.config import LabConfig
 from labutils.errors import LabError
 from labutils.profiles import PROFILES, Profile, default_profile
@@ -28,12 +29,14 @@ if TYPE_CHECKING:  # a command imports what it needs when it runs, so that --hel
     from labutils.images import Video
     from labutils.model import ConditionalVAE
     from labutils.report import Report
-    from labutils.training import Callback
+    from labutils.training import Callback, Trainer
 
     Futures = tuple[list[str], np.ndarray]
+    Output = Literal["linear", "sigmoid"]
 
 PROG = "python -m labutils"
 GROUPS = ("data", "model", "training", "schedules", "output")
+EVALUATION = ("DR", "num_workers", "seed", "save_root", "ckpt_path", "device", "quiet", "val_vi_len")  # settings it has
 # what one run writes
 RESULTS = ("history.csv", "last.ckpt", "best.ckpt", "losses.png", "teacher_forcing.png", "val", "test", "index.html")
 
@@ -135,9 +138,13 @@ example:  python -m labutils train --DR data/dance --save_root ckpts --fast_trai
 writes:   save_root/history.csv, last.ckpt (to go on from), best.ckpt (best on validation), losses.png,
           teacher_forcing.png"""
     _flags(parser, *_settings_of(*GROUPS), save_root="where to write (default: the checkpoint's folder, else outputs)")
+    foreign.add(parser)
 
 
 def train(args: argparse.Namespace) -> None:
+    if args.test:
+        print("note: train --test is validate, with the best.ckpt in save_root or --ckpt_path", file=sys.stderr)
+        return validate(argparse.Namespace(**vars(args), output="linear"))
     train_model(_config(args, resume=True))
 
 
@@ -156,15 +163,27 @@ def train_model(cfg: LabConfig, callbacks: "Sequence[Callback] | None" = None) -
 def _train_on(ranks: "Ranks", cfg: LabConfig, callbacks: "Sequence[Callback] | None") -> None:
     import torch
 
-    from labutils import show
+    from labutils.alone import alone
     from labutils.dataset import load_split
+    from labutils.memory import check_memory
     from labutils.model import ConditionalVAE
-    from labutils.training import Budget, fit
 
+    check_memory(cfg, ranks.device, ranks.world)
     data = load_split(cfg.DR, "train", cfg)
     val = load_split(cfg.DR, "val", cfg) if (Path(cfg.DR) / "val").is_dir() else None
     torch.manual_seed(cfg.seed)
     model = ConditionalVAE(cfg)
+    with alone(cfg.save_root) if ranks.first else contextlib.nullcontext():
+        _train_alone(ranks, cfg, callbacks, model, data, val)
+
+
+def _train_alone(
+    ranks: "Ranks", cfg: LabConfig, callbacks: "Sequence[Callback] | None", model: "ConditionalVAE", data: "Video",
+    val: "Video | None",
+) -> None:  # fmt: skip
+    from labutils import show
+    from labutils.training import Budget, fit
+
     save_root = Path(cfg.save_root)
     if ranks.first:
         if not (cfg.ckpt_path and Path(cfg.ckpt_path).resolve().parent == save_root.resolve()):
@@ -182,21 +201,30 @@ def _train_on(ranks: "Ranks", cfg: LabConfig, callbacks: "Sequence[Callback] | N
     if callbacks is None:
         callbacks = [] if cfg.quiet else [show.ProgressBar()]
     try:
-        history = fit(model, data, val, cfg, callbacks, cfg.ckpt_path, ranks)
+        history = fit(model, data, val, cfg, [*callbacks, _finished], cfg.ckpt_path, ranks)
     except KeyboardInterrupt:
         if ranks.first and (save_root / "last.ckpt").is_file():
             print(f"\nStopped; go on with: {PROG} train --ckpt_path {save_root / 'last.ckpt'}", file=sys.stderr)
         raise
     if ranks.first:
-        show.save(show.loss_curves(history), save_root / "losses.png")
-        show.save(show.tfr_and_loss(history), save_root / "teacher_forcing.png")
+        if history:  # else it has been lost
+            show.save(show.loss_curves(history), save_root / "losses.png")
+            show.save(show.tfr_and_loss(history), save_root / "teacher_forcing.png")
         written = [name for name in RESULTS if (save_root / name).is_file()]
         print(f"Wrote {', '.join(written)} in {save_root}")
+
+
+def _finished(event: str, trainer: "Trainer") -> None:
+    """Callback: say where nothing is left to train; what is missing beside the checkpoint is made."""
+    if event == "start" and trainer.budget.spent:
+        done = f"{trainer.cfg.ckpt_path} has been trained for its {trainer.budget} already"
+        print(f"{done}; raise --steps, --minutes or --num_epoch to go on", flush=True)
 
 
 def _set_aside(save_root: Path) -> None:
     """Move the results of an earlier run to the first free save_root/previous-N, so that a new run loses nothing."""
     old = [save_root / name for name in RESULTS if (save_root / name).exists()]
+    old += save_root.glob("replayed-*.npy")
     if not any(path.is_file() for path in old):  # folders that a test of a foreign checkpoint left are no run
         return
     number = 1
@@ -224,29 +252,32 @@ example:  python -m labutils validate --DR data/dance --ckpt_path ckpts/best.ckp
 writes:   save_root/val/psnr.json, val/latent.json (what z is for), val/psnr.png (PSNR of each frame),
           val/prediction.gif (prediction | ground truth | pose)"""
     _flags(
-        parser, "DR", "val_vi_len", "num_workers", "seed", "save_root", "ckpt_path", "device", "quiet",
+        parser, *EVALUATION, hide_others=True,
         DR="data root (default: as in training)",
         seed="seed of the latents that are drawn from the prior (default: as in training)",
         save_root="where to write (default: the checkpoint's folder, else outputs)",
         ckpt_path="checkpoint, ours or the course's (default: best.ckpt in save_root)",
         val_vi_len="frames of the validation video that are used (default: as in training)",
     )  # fmt: skip
+    _output_flag(parser)
+    foreign.add(parser)
 
 
 def validate(args: argparse.Namespace) -> None:
-    validate_model(_config(args, checkpoint=True))
+    validate_model(_config(args, checkpoint=True), args.output)
 
 
-def validate_model(cfg: LabConfig) -> "tuple[Report, Video, Futures]":
+def validate_model(cfg: LabConfig, output: "Output" = "linear") -> "tuple[Report, Video, Futures]":
     """What ``validate`` does with the checkpoint of ``cfg``; returns the report, the validation video, and what z does.
 
-    The last are the lines about z, and the rollouts with z from the prior, uint8 (draws, T, H, W, 3).
+    The last are the lines about z, and the rollouts with z from the prior, uint8 (draws, T, H, W, 3).  For ``output``
+    see ``load_model``.
     """
     from labutils import show
     from labutils.dataset import load_split
 
     val = load_split(cfg.DR, "val", cfg)
-    out, report, model = _evaluate(cfg, "val", [val])
+    out, report, model = _evaluate(cfg, "val", [val], output)
     (sequence,) = report.sequences
     assert sequence.psnr is not None  # a validation video has its true frames
     show.save(show.psnr_per_frame({"prediction": sequence.psnr}, sequence.baselines), out / "psnr.png")
@@ -262,7 +293,7 @@ def _measure_z(cfg: LabConfig, model: "ConditionalVAE", val: "Video", out: Path)
     """Measure what z is for on the validation video, and write latent.json."""
     from labutils import dance
     from labutils.analysis import measure_latent, prior_rollouts
-    from labutils.images import atomic_file
+    from labutils.files import atomic_file
 
     slow = cfg.variant == "course" and next(model.parameters()).device.type == "cpu"
     video = val.part(0, 40) if slow else val
@@ -289,27 +320,29 @@ Predict every sequence of DR/test from its first frame and its pose images, and 
 example:  python -m labutils test --DR data/dance --ckpt_path ckpts/best.ckpt --save_root ckpts --submission
 writes:   save_root/test/psnr.json, test/seq{k}.gif, with --submission test/submission.csv (one row a frame)"""
     _flags(
-        parser, "DR", "num_workers", "seed", "save_root", "ckpt_path", "device", "quiet",
+        parser, *EVALUATION[:-1], hide_others=True,
         DR="data root (default: as in training)",
         seed="seed of the latents that are drawn from the prior (default: as in training)",
         save_root="where to write (default: the checkpoint's folder, else outputs)",
         ckpt_path="checkpoint, ours or the course's (default: best.ckpt in save_root)",
     )  # fmt: skip
+    _output_flag(parser)
+    foreign.add(parser)
     parser.add_argument("--submission", action="store_true", help="write submission.csv, as later editions ask for it")
 
 
 def test(args: argparse.Namespace) -> None:
-    test_model(_config(args, checkpoint=True), args.submission)
+    test_model(_config(args, checkpoint=True), args.submission, args.output)
 
 
-def test_model(cfg: LabConfig, submission: bool = False) -> "tuple[Report, list[Video]]":
-    """What ``test`` does with the checkpoint of ``cfg``; returns the report and the test videos."""
+def test_model(cfg: LabConfig, submission: bool = False, output: "Output" = "linear") -> "tuple[Report, list[Video]]":
+    """What ``test`` does with the checkpoint of ``cfg``, loaded with ``output``; returns report and test videos."""
     from labutils import show
     from labutils.dataset import load_test
     from labutils.submission import write_submission
 
     videos = load_test(cfg.DR, cfg)
-    out, report, _ = _evaluate(cfg, "test", videos)
+    out, report, _ = _evaluate(cfg, "test", videos, output)
     written = ["psnr.json"]
     for video, sequence in zip(videos, report.sequences, strict=True):
         written.append(f"seq{video.name}.gif")
@@ -321,20 +354,32 @@ def test_model(cfg: LabConfig, submission: bool = False) -> "tuple[Report, list[
     return report, videos
 
 
-def _evaluate(cfg: LabConfig, name: str, videos: "Sequence[Video]") -> "tuple[Path, Report, ConditionalVAE]":
+def _output_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--output", choices=["linear", "sigmoid"], default="linear",
+        help="a course checkpoint whose generator was made to end in a sigmoid: its weights cannot tell (%(default)s)",
+    )  # fmt: skip
+
+
+def _evaluate(
+    cfg: LabConfig, name: str, videos: "Sequence[Video]", output: "Output"
+) -> "tuple[Path, Report, ConditionalVAE]":
     """Predict and score videos; their report, written as psnr.json to the folder ``name`` of save_root; the model."""
+    from labutils.analysis import output_hint
     from labutils.checkpoint import load_model
     from labutils.dataset import load_split
     from labutils.distributed import select_device
     from labutils.evaluation import evaluate
 
-    model = load_model(cfg.ckpt_path or _best(cfg.save_root), select_device(cfg.device))
+    model = load_model(cfg.ckpt_path or _best(cfg.save_root), select_device(cfg.device), output)
     trained = (Path(cfg.DR) / "train").is_dir()
     train = load_split(cfg.DR, "train", cfg) if trained else None
     out = Path(cfg.save_root) / name
     out.mkdir(parents=True, exist_ok=True)  # before the work begins: a place that cannot be written is known at once
     report = evaluate(model, videos, train, cfg.seed, progress=not cfg.quiet)
     report.save(out / "psnr.json")
+    if hint := output_hint(model, videos[0]):
+        print(f"hint: {hint}")
     return out, report, model
 
 
@@ -456,6 +501,7 @@ def _flags(parser: argparse.ArgumentParser, *names: str, hide_others: bool = Fal
             options["action"] = argparse.BooleanOptionalAction
         elif typing.get_origin(kind) is Literal:
             options["choices"] = typing.get_args(kind)
+            options["type"] = foreign.spelled(f.name, options["choices"])
         else:
             options["type"] = kind
             options["metavar"] = {int: "N", float: "X", str: "S" if f.name == "device" else "PATH"}[kind]
@@ -476,6 +522,7 @@ def _config(args: argparse.Namespace, checkpoint: bool = False, resume: bool = F
         checkpoint: the command needs a checkpoint; without --ckpt_path it is the best one in save_root.
         resume: --ckpt_path may be given.
     """
+    foreign.settle(args, [name for name in _settings_of(*GROUPS) if name not in EVALUATION] if checkpoint else ())
     flags = _given(args)
     if checkpoint and "ckpt_path" not in flags:
         flags["ckpt_path"] = _best(flags.get("save_root", LabConfig().save_root))
@@ -483,9 +530,12 @@ def _config(args: argparse.Namespace, checkpoint: bool = False, resume: bool = F
         return LabConfig(**flags)
     from labutils.checkpoint import checkpoint_config, read_checkpoint
 
-    here = {name: getattr(LabConfig(), name) for name in [*_settings_of("output"), "num_workers"]}
+    here = {name: getattr(LabConfig(), name) for name in [*_settings_of("output"), "num_workers", "compile"]}
     here["save_root"] = str(Path(flags["ckpt_path"]).parent)
-    return checkpoint_config(read_checkpoint(flags["ckpt_path"])).replace(**{**here, **flags})
+    stored = checkpoint_config(read_checkpoint(flags["ckpt_path"]))
+    if "DR" not in flags and not any((Path(stored.DR) / part).is_dir() for part in ("train", "val", "test")):
+        raise LabError(f"the data for {flags['ckpt_path']} are not in {stored.DR}; say with --DR where they are")
+    return stored.replace(**{**here, **flags})
 
 
 def _best(save_root: str) -> str:

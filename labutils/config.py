@@ -5,17 +5,14 @@ shows the groups it needs, so adding a field here is all it takes to add a flag.
 """
 
 import dataclasses
-import types
-import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from labutils.errors import LabError
+from labutils.rules import ANY, NOT_NEGATIVE, PART, POSITIVE, RATIO, check
 
-POSITIVE, NOT_NEGATIVE, PART, RATIO = "(0, inf)", "[0, inf)", "(0, 1]", "[0, 1]"  # ranges: [ and ] hold their end
 
-
-def _setting(default: Any, group: str, help: str, within: str = "(-inf, inf)") -> Any:
+def _setting(default: Any, group: str, help: str, within: str = ANY) -> Any:
     return field(default=default, metadata={"group": group, "help": help, "within": within})
 
 
@@ -32,12 +29,12 @@ class LabConfig:
     frame_H: int = _setting(32, "data", "height in pixels to which images are resized, a multiple of 8", POSITIVE)
     frame_W: int = _setting(64, "data", "width in pixels to which images are resized, a multiple of 8", POSITIVE)
     train_vi_len: int = _setting(
-        16, "data", "frames in a training clip: one is given, the others are predicted", "[2, inf)"
+        16, "data", "frames in a training clip: one is given, the others are predicted", "[2, 1e12)"
     )
-    val_vi_len: int = _setting(630, "data", "frames of the validation video that are used", "[2, inf)")
+    val_vi_len: int = _setting(630, "data", "frames of the validation video that are used", "[2, 1e12)")
     partial: float = _setting(1.0, "data", "part of the training frames to use, in (0, 1]", PART)
     num_workers: int = _setting(
-        0, "data", "threads or processes that decode or render images; 0: one per core", NOT_NEGATIVE
+        0, "data", "threads or processes that decode or render images; 0: one per core", "[0, 256]"
     )
 
     # model
@@ -56,7 +53,9 @@ class LabConfig:
     mode: Literal["replay", "clips"] = _setting(
         "replay", "training", "clips: the assignment's 16-frame rollouts; replay: steps from replayed predictions"
     )
-    num_epoch: int = _setting(70, "training", "passes over the data; with --steps or --minutes: equal parts", POSITIVE)
+    num_epoch: int = _setting(
+        70, "training", "passes over the data; with --steps or --minutes: equal parts", "[1, 1e6]"
+    )
     steps: int | None = _setting(None, "training", "train for so many steps instead of num_epoch epochs", POSITIVE)
     minutes: float | None = _setting(None, "training", "train for this long instead of num_epoch epochs", POSITIVE)
     batch_size: int = _setting(
@@ -86,7 +85,7 @@ class LabConfig:
     fast_lr: float = _setting(2.0, "training", "fast_train: factor on the learning rate in these epochs", POSITIVE)
     per_save: int = _setting(3, "training", "write last.ckpt every so many epochs", POSITIVE)
     per_val: int = _setting(20, "training", "validate every so many epochs, and at the end", POSITIVE)
-    seed: int = _setting(0, "training", "seed of weights, batches and noise", "(-1e12, 1e12)")
+    seed: int = _setting(0, "training", "seed of weights, batches and noise", ANY)
     deterministic: bool = _setting(False, "training", "CUDA: only deterministic kernels (slower); the CPU always is")
     compile: bool = _setting(False, "training", "torch.compile the training step; pays on a GPU and in long runs")
 
@@ -114,7 +113,7 @@ class LabConfig:
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
-            _check(f, getattr(self, f.name))
+            check(f"--{f.name}", getattr(self, f.name), f.type, f.metadata["within"])
         for name in ("frame_H", "frame_W"):
             if getattr(self, name) % 8:
                 raise LabError(f"--{name} is {getattr(self, name)}; it must be a multiple of 8")
@@ -136,33 +135,6 @@ class LabConfig:
         """The inverse of ``to_dict``; settings this version does not know are left out."""
         known = {f.name for f in dataclasses.fields(cls)}
         return cls(**{k: v for k, v in values.items() if k in known})
-
-
-def _check(f: "dataclasses.Field[Any]", value: Any) -> None:
-    """Nothing where a setting has a value of its type, in its range.
-
-    Raises:
-        LabError: it has not; NaN lies in no range.
-    """
-    kinds = typing.get_args(f.type) if isinstance(f.type, types.UnionType) else (f.type,)
-    if typing.get_origin(f.type) is Literal:
-        if value not in typing.get_args(f.type):
-            raise LabError(f"--{f.name} is {value!r}; choose one of {', '.join(typing.get_args(f.type))}")
-        return
-    if value is None and types.NoneType in kinds:
-        return
-    if type(value) not in kinds and not (float in kinds and type(value) is int):
-        raise LabError(f"--{f.name} is {value!r}; it must be of type {kinds[0].__name__}")
-    within = f.metadata["within"]
-    if isinstance(value, (int, float)) and not _inside(value, within):
-        text = {"(0, inf)": "be greater than 0", "[0, inf)": "be at least 0"}.get(within, f"lie in {within}")
-        raise LabError(f"--{f.name} is {value}; it must {text}")
-
-
-def _inside(value: float, within: str) -> bool:
-    low, high = map(float, within[1:-1].split(","))
-    above = value >= low if within[0] == "[" else value > low
-    return above and (value <= high if within[-1] == "]" else value < high)
 
 
 def budget(changes: dict[str, Any]) -> dict[str, Any]:

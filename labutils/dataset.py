@@ -6,58 +6,25 @@ used; from then on it is one memory-mapped ``.npy`` file for each folder of imag
 
 import hashlib
 import json
+import math
 import os
-import re
-import tempfile
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from labutils.config import LabConfig
 from labutils.errors import LabError
+from labutils.files import part_file, regular, reserve, shown, sweep
 from labutils.images import Video
+from labutils.pictures import check_pairs, find_images, number_of, read_image
 
-# ---------------------------------------------------------------------------------------------- finding and decoding
+OTHER = 10  # grey levels by which two pictures differ on average that are not the same one, resized twice
 
-
-def find_images(folder: Path) -> list[Path]:
-    """The PNGs of a folder, sorted by the (last) integer in their names.
-
-    Raises:
-        LabError: the folder is missing or empty, a name holds no number, or two names hold the same one.
-    """
-    if not folder.is_dir():
-        raise LabError(f"{folder} is missing; data/README.md shows the layout, `make-data` makes a data set")
-    numbered: dict[int, Path] = {}
-    for path in sorted(folder.glob("*.png")):
-        digits = re.findall(r"\d+", path.stem)
-        if not digits:
-            raise LabError(f"{path} has no number in its name; frames are ordered by it (frame000630.png or 630.png)")
-        number = int(digits[-1])
-        if number in numbered:
-            raise LabError(f"{path} and {numbered[number].name} have the same number; remove or rename one of them")
-        numbered[number] = path
-    if not numbered:
-        raise LabError(f"{folder} holds no PNG images")
-    return [numbered[number] for number in sorted(numbered)]
-
-
-def read_image(path: Path, height: int, width: int) -> tuple[np.ndarray, tuple[int, int]]:
-    """Decode one image and resize it as torchvision's Resize does for a PIL image: bilinear, antialiased, uint8.
-
-    Returns:
-        uint8 (height, width, 3) and the image's own (width, height).
-    """
-    try:
-        with Image.open(path) as image:
-            size = image.size
-            return np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)), size
-    except (OSError, SyntaxError, ValueError) as error:
-        raise LabError(f"{path} cannot be read as an image ({error}); replace it or copy it again") from error
+# ------------------------------------------------------------------------------------------------ decoding, only once
 
 
 def decode_images(paths: Sequence[Path], out: np.ndarray, workers: int, progress: str | None = None) -> None:
@@ -88,13 +55,17 @@ def decode_images(paths: Sequence[Path], out: np.ndarray, workers: int, progress
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _fingerprint(paths: Sequence[Path], height: int, width: int) -> str:
-    """Changes when an image is added, removed, renamed or rewritten, or when the size asked for changes."""
-    digest = hashlib.sha256(f"{height}x{width}".encode())
-    for path in paths:
-        stat = path.stat()
-        digest.update(f"{path.name}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
+def _stamp(path: Path) -> str:
+    """Changes when a file is rewritten or exchanged: ctime notes even what leaves size and mtime as they were."""
+    stat = path.stat()
+    return f"{path.name}|{stat.st_size}|{stat.st_mtime_ns}|{stat.st_ctime_ns}"
+
+
+def _note(paths: Sequence[Path], cache: Path, height: int, width: int) -> bytes:
+    """What is kept beside a cache: it tells for which images it was made, and that it was not touched since."""
+    digest = hashlib.sha256("\n".join(map(_stamp, paths)).encode())
+    note = {"fingerprint": digest.hexdigest(), "shape": [len(paths), height, width, 3], "array": _stamp(cache)}
+    return json.dumps(note).encode()
 
 
 def _cache_file(folder: Path, root: Path, height: int, width: int) -> Path:
@@ -109,52 +80,60 @@ def _cache_file(folder: Path, root: Path, height: int, width: int) -> Path:
         pass
     user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cvae-lab"
     home = user_cache / hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16] / f"{height}x{width}"
-    home.mkdir(parents=True, exist_ok=True)
     return home / name
 
 
 def load_images(folder: Path, root: Path, cfg: LabConfig) -> np.ndarray:
     """All images of a folder as a memory-mapped uint8 array (N, frame_H, frame_W, 3).
 
-    The array is decoded once and kept as ``.npy``; it is made again when the images have changed.  It is written under
-    another name and then renamed, so a run that is cut off leaves no half-written cache.
+    The array is decoded once and kept as ``.npy``; it is made again when the images have changed, or when the file is
+    not what was written.  A run that is cut off leaves no half-written cache.
+
+    Raises:
+        LabError: an image is unreadable, or there is no room for the cache.
     """
     paths = find_images(folder)
-    cache = _cache_file(folder, root, cfg.frame_H, cfg.frame_W)
+    cache, shape = _cache_file(folder, root, cfg.frame_H, cfg.frame_W), (len(paths), cfg.frame_H, cfg.frame_W, 3)
     note = cache.with_suffix(".json")
-    fingerprint = _fingerprint(paths, cfg.frame_H, cfg.frame_W)
+    sweep(cache.parent)
     try:
-        if json.loads(note.read_text())["fingerprint"] == fingerprint:
+        if cache.is_file() and note.is_file() and note.read_bytes() == _note(paths, cache, *shape[1:3]):
             return np.load(cache, mmap_mode="c")
-    except (OSError, ValueError, KeyError):
-        pass  # no cache, or one that was damaged: decode again
+    except OSError:
+        pass  # it cannot be read: decode again
 
-    shape = (len(paths), cfg.frame_H, cfg.frame_W, 3)
-    handle, temporary = tempfile.mkstemp(dir=cache.parent, suffix=".npy.part")
-    os.close(handle)
-    try:
-        array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
+    with part_file(cache) as (part, file):
+        head = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, head)
+        start = file.tell()
+        reserve(file, start + math.prod(shape))
+        array = np.memmap(part, np.uint8, "r+", offset=start, shape=shape)
         title = None if cfg.quiet or len(paths) < 100 else f"decode {folder.relative_to(root)}"
         decode_images(paths, array, cfg.num_workers, title)
         array.flush()
-        note.unlink(missing_ok=True)
-        os.replace(temporary, cache)
-        note.write_text(json.dumps({"fingerprint": fingerprint, "images": len(paths)}))
-    except OSError as error:
-        reason = error.strerror or error
-        raise LabError(f"the cache {cache} cannot be written: {reason}; make room or set XDG_CACHE_HOME") from error
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with part_file(note) as (_, file):
+        file.write(_note(paths, cache, *shape[1:3]))
     return np.load(cache, mmap_mode="c")
 
 
 # -------------------------------------------------------------------------------------------------------- the splits
 
 
-def _data_root(DR: str | Path) -> Path:
+def _data_root(DR: str | Path, split: str) -> Path:
+    """The data root, which holds the folder of a split; where it lies elsewhere, the message says where."""
     root = Path(DR)
-    if not root.is_dir():
-        raise LabError(f"the data root {root} is missing; give the folder that holds train/, val/ and test/ with --DR")
+    if not os.path.isdir(root):
+        raise LabError(
+            f"the data root {shown(root)} is missing; give the folder that holds train/, val/ and test/ with --DR"
+        )
+    if os.path.isdir(root / split):
+        return root
+    for depth in ("*", "*/*"):  # an archive unpacked into a folder of its name, for instance
+        for found in sorted(root.glob(f"{depth}/{split}/")):
+            if not any(part.startswith((".", "__")) for part in found.relative_to(root).parts):
+                raise LabError(f"{root / split} is missing, but {found} is there; give --DR {found.parent}")
+    if os.path.isdir(root.parent / split) and any(root.glob("*_img")):
+        raise LabError(f"{root} is one split of a data set; give --DR {root.parent}")
     return root
 
 
@@ -166,15 +145,12 @@ def load_split(DR: str | Path, split: str, cfg: LabConfig) -> Video:
         split: "train" (all frames, or the first ``cfg.partial`` of them) or "val" (the first ``cfg.val_vi_len``).
 
     Raises:
-        LabError: a folder is missing, counts differ, an image is unreadable, or there are too few frames.
+        LabError: a folder is missing, a picture has no partner or is unreadable, or there are too few frames.
     """
-    root = _data_root(DR)
-    frames, labels = (load_images(root / split / f"{split}_{kind}", root, cfg) for kind in ("img", "label"))
-    if len(frames) != len(labels):
-        raise LabError(
-            f"{root / split}: {len(frames)} images in {split}_img but {len(labels)} in {split}_label; "
-            "there must be one label for each frame"
-        )
+    root = _data_root(DR, split)
+    folders = [root / split / f"{split}_{kind}" for kind in ("img", "label")]
+    check_pairs(*map(find_images, folders))
+    frames, labels = (load_images(folder, root, cfg) for folder in folders)
     keep = cfg.val_vi_len if split == "val" else max(1, round(cfg.partial * len(frames)))
     need = 2 if split == "val" else cfg.train_vi_len
     if min(keep, len(frames)) < need:
@@ -185,48 +161,69 @@ def load_split(DR: str | Path, split: str, cfg: LabConfig) -> Video:
 def load_test(DR: str | Path, cfg: LabConfig) -> list[Video]:
     """All test sequences, in the order of their numbers, with the true frames where those are known.
 
-    Truth is looked for as PNGs in ``test/test_gt/{k}/``, then as ``Demo_Test/GT{k}.csv`` in or beside the data root.
+    Truth is looked for as PNGs in ``test/test_gt/{k}/``, then as ``Demo_Test/GT{k}.csv`` in the data root, beside it,
+    or in the working folder.
 
     Raises:
-        LabError: a folder is missing, or a sequence has no first frame, or truth of another length than its labels.
+        LabError: a folder is missing, or a sequence has no first frame, or truth that does not fit to it.
     """
-    root = _data_root(DR)
-    labels_root = root / "test" / "test_label"
-    if not labels_root.is_dir():
+    root = _data_root(DR, "test")
+    test, labels_root = root / "test", root / "test" / "test_label"
+    if not os.path.isdir(labels_root):
         raise LabError(f"{labels_root} is missing; it holds one folder of pose images for each test sequence")
-    names = [p.name for p in labels_root.iterdir() if p.is_dir()]
+    names = [p.name for p in labels_root.iterdir() if p.is_dir() and not p.name.startswith((".", "__"))]
     for name in names:
-        if not name.isdigit():
+        if not (name.isascii() and name.isdecimal()):
             raise LabError(f"{labels_root / name}: a test sequence is named by its number (0, 1, 2 ...)")
     if not names:
         raise LabError(f"{labels_root} holds no sequence; expected one folder for each: 0, 1, 2 ...")
     videos = []
     for name in sorted(names, key=int):
+        poses, given = find_images(labels_root / name), find_images(test / "test_img" / name)
+        number = number_of(given[0])
+        if number != number_of(poses[0]) and number in map(number_of, poses):
+            raise LabError(f"{given[0]} has number {number} but the first label is {poses[0].name}; a label is missing")
+        if os.path.isdir(test / "test_gt" / name):
+            check_pairs(find_images(test / "test_gt" / name), poses)
         labels = load_images(labels_root / name, root, cfg)
-        first = load_images(root / "test" / "test_img" / name, root, cfg)[:1]
-        truth = _load_truth(root, name, cfg)
-        if truth is not None and len(truth) != len(labels):
-            raise LabError(f"test sequence {name}: {len(truth)} true frames but {len(labels)} labels")
+        first = load_images(test / "test_img" / name, root, cfg)[:1]
+        truth, where = _load_truth(root, name, cfg)
+        if truth is not None:
+            if len(truth) != len(labels):
+                raise LabError(f"test sequence {name}: {len(truth)} true frames in {where} but {len(labels)} labels")
+            if (away := np.abs(truth[0] - first[0].astype(float)).mean()) > OTHER:
+                raise LabError(
+                    f"test sequence {name}: the true frames in {where} begin with another picture than "
+                    f"{given[0]} (mean difference {away:.0f} of 255); put the right ones there, or remove them"
+                )
         videos.append(Video(name, first if truth is None else truth, labels))
     return videos
 
 
-def _load_truth(root: Path, name: str, cfg: LabConfig) -> np.ndarray | None:
+def _load_truth(root: Path, name: str, cfg: LabConfig) -> tuple[np.ndarray | None, Path]:
+    """The true frames of a test sequence, where they are known, and where they were found."""
     folder = root / "test" / "test_gt" / name
     if folder.is_dir():
-        return load_images(folder, root, cfg)
-    for csv in (root / "Demo_Test" / f"GT{name}.csv", root.parent / "Demo_Test" / f"GT{name}.csv"):
-        if csv.is_file():
-            return read_truth_csv(csv, cfg.frame_H, cfg.frame_W)
-    return None
+        return load_images(folder, root, cfg), folder
+    places = [Path(home, "Demo_Test") for home in (root, root.parent, "")]
+    for place in places:
+        if (csv := place / f"GT{name}.csv").exists():
+            return read_truth_csv(csv, cfg.frame_H, cfg.frame_W), csv
+    for place in (root, root / "test", *places):
+        if (csv := place / "gt.csv").exists():
+            text = f"give true frames as {folder}/*.png or {places[0]}/GT{name}.csv"
+            print(f"note: {csv} is not read, sequence {name} is not scored; {text}", file=sys.stderr)
+            break
+    return None, folder
 
 
 def read_truth_csv(path: Path, height: int, width: int) -> np.ndarray:
     """The course's ``GT{k}.csv``: T * 3 * H * W numbers in [0, 1], channel first -> uint8 (T, H, W, 3).
 
     Raises:
-        LabError: the file holds something else than numbers, or not a whole number of frames.
+        LabError: the file holds something else than numbers in [0, 1], or not a whole number of frames.
     """
+    regular(path)
     try:
         values = np.array(path.read_text().replace(",", " ").split(), dtype=np.float64)
     except (OSError, ValueError) as error:
@@ -234,7 +231,7 @@ def read_truth_csv(path: Path, height: int, width: int) -> np.ndarray:
     size = 3 * height * width
     if not len(values) or len(values) % size:
         raise LabError(f"{path} holds {len(values)} numbers, not a multiple of 3*{height}*{width} = {size}")
-    if values.min() < -0.01 or values.max() > 1.01:
+    if not (values.min() >= -0.01 and values.max() <= 1.01):  # NaN too
         raise LabError(f"{path} holds values from {values.min():g} to {values.max():g}; they must lie in [0, 1]")
     frames = values.reshape(-1, 3, height, width).clip(0, 1) * 255
     return np.rint(frames).astype(np.uint8).transpose(0, 2, 3, 1)

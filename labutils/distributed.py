@@ -16,6 +16,8 @@ from torch import Tensor
 
 from labutils.errors import LabError
 
+DEVICES = ("cpu", "cuda", "mps", "xpu")  # those that train; torch knows more
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -73,12 +75,15 @@ def select_device(name: str) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, number = name.partition(":")
+    if kind not in DEVICES or not ((number.isascii() and number.isdigit() and len(number) < 4) or name == kind):
+        raise LabError(f"--device {name!s:.40} is not available: unknown; choose cpu, cuda, cuda:1 or auto")
     try:
-        device = torch.device(name)
-        if device.type != "cpu":
+        device = torch.device(name if kind != "cpu" else kind)
+        if kind != "cpu":
             torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # each of them raises another type where it is not there
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise LabError(f"--device {name} is not available ({reason}); choose cpu, cuda or auto") from error
     if device.type == "cpu":
         torch.set_flush_denormal(True)  # tiny numbers cost 10 times as much as others

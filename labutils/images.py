@@ -1,15 +1,11 @@
-"""Images as arrays and as tensors, a stretch of video, and files that appear whole or not at all.
+"""Images as arrays and as tensors, and a stretch of video.
 
 On disk and in caches an image is uint8 (H, W, 3), in the model float (3, H, W) in [0, 1]; the functions here turn one
 into the other.
 """
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -75,24 +71,3 @@ def to_bytes(images: "Tensor") -> "Tensor":
 def to_uint8(images: "Tensor") -> np.ndarray:
     """As ``to_bytes``, as an array: float (..., 3, H, W) -> uint8 (..., H, W, 3)."""
     return to_bytes(images).cpu().numpy()
-
-
-@contextmanager
-def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
-    """Open a file for writing; it appears under its name, whole, only when the block ends without an error.
-
-    Raises:
-        LabError: it cannot be written (no permission, disk full ...); the message names it.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            yield file
-        os.replace(temporary, path)
-    except OSError as error:
-        raise LabError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        if temporary.parent.is_dir():
-            temporary.unlink(missing_ok=True)

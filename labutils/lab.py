@@ -296,7 +296,7 @@ def keep(name: str, model: "torch.nn.Module", history: "Sequence[Row]", cfg: Lab
     import torch
 
     from labutils.checkpoint import load_model, load_weights, read_history, write_history
-    from labutils.images import atomic_file
+    from labutils.files import atomic_file
     from labutils.model import ConditionalVAE
 
     weights = {key: value.detach().cpu() for key, value in model.state_dict().items()}

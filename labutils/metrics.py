@@ -30,7 +30,7 @@ def psnr(pred: Any, target: Any) -> Any:
         Tensor or float64 array (...,).
 
     Raises:
-        LabError: anything else is given, or a value is not finite.
+        LabError: anything else is given, a value is not finite, or one of ``target`` is not in [0, 1].
     """
     _check_pair(pred, target)
     if isinstance(pred, np.ndarray):
@@ -38,8 +38,6 @@ def psnr(pred: Any, target: Any) -> Any:
         mse = np.mean(difference * difference, axis=(-3, -2, -1), dtype=np.float64) / 255**2
         return -10 * np.log10(np.maximum(mse, 10 ** (-CAP / 10)))
     mse = (pred.clamp(0, 1) - target).square().mean(dim=(-3, -2, -1))  # (...,)
-    if not bool(mse.isfinite().all()):
-        raise LabError("psnr: the frames hold values that are not finite (NaN or infinity)")
     return -10 * mse.clamp_min(10 ** (-CAP / 10)).log10()
 
 
@@ -55,8 +53,8 @@ def ssim(pred: Any, target: Any) -> np.ndarray:
     if not isinstance(pred, np.ndarray):
         pred, target = (x.detach().cpu().clamp(0, 1).movedim(-3, -1).numpy() for x in (pred, target))  # (..., H, W, 3)
     *batch, H, W, _ = pred.shape
-    if min(H, W) < 7 or not np.isfinite(pred.sum() + target.sum()):
-        raise LabError(f"ssim: frames are {H}x{W} pixels; it needs at least 7x7, and finite values")
+    if min(H, W) < 7:
+        raise LabError(f"ssim: frames are {H}x{W} pixels; it needs at least 7x7")
     data_range = 255 if pred.dtype == np.uint8 else 1
     pairs = zip(pred.reshape(-1, H, W, 3), target.reshape(-1, H, W, 3), strict=True)
     values = [structural_similarity(a, b, channel_axis=-1, data_range=data_range) for a, b in pairs]
@@ -71,6 +69,12 @@ def _check_pair(pred: Any, target: Any) -> None:
         found = [f"{type(x).__name__} {getattr(x, 'dtype', '')} {tuple(np.shape(x))}" for x in (pred, target)]
         wanted = "two float tensors (..., 3, H, W) or two uint8 arrays (..., H, W, 3), of one shape"
         raise LabError(f"prediction and target are {found[0]} and {found[1]}; give {wanted}")
+    if tensors and pred.numel():
+        if not bool((pred.isfinite() & target.isfinite()).all()):
+            raise LabError("prediction or target hold values that are not finite (NaN or infinity)")
+        low, high = target.aminmax()
+        if low < -0.01 or high > 1.01:
+            raise LabError(f"the target holds values from {low:g} to {high:g}; they must lie in [0, 1]")
 
 
 def _is_float_tensor(x: Any) -> bool:

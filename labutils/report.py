@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from labutils.baselines import BASELINES, shortfall
-from labutils.images import atomic_file
+from labutils.files import atomic_file
 from labutils.metrics import grade
 
 

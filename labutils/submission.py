@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from labutils.errors import LabError
-from labutils.images import atomic_file
+from labutils.files import atomic_file, regular
 
 
 def write_submission(path: str | Path, predictions: Sequence[np.ndarray]) -> Path:
@@ -37,6 +37,7 @@ def write_submission(path: str | Path, predictions: Sequence[np.ndarray]) -> Pat
 
 def read_submission(path: str | Path, height: int = 32, width: int = 64) -> np.ndarray:
     """Read ``submission.csv`` -> uint8 (N, height, width, 3); ``LabError`` where it is none of this frame size."""
+    regular(path)
     try:
         table = np.loadtxt(path, dtype=np.int32, delimiter=",", skiprows=1, ndmin=2)  # (N, 1 + 3 H W)
     except (OSError, ValueError) as error:

@@ -7,7 +7,10 @@ With l1 = 0 and beta = 1 that is, up to a factor and a constant, the negative EL
 
 import contextlib
 import copy
+import io
+import itertools
 import math
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,17 +21,29 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.parallel import DistributedDataParallel
 
+from labutils.alone import alone
 from labutils.batches import Batch, Clips, Replay, moved_weights
-from labutils.checkpoint import COLUMNS, Row, load_weights, read_checkpoint, read_history, write_history
+from labutils.checkpoint import (
+    COLUMNS,
+    Row,
+    checkpoint_config,
+    history_before,
+    load_weights,
+    read_checkpoint,
+    write_history,
+)  # fmt: skip
 from labutils.config import LabConfig
+from labutils.contents import clear_frames, frames_beside, load_moments, network, read_frames
 from labutils.distributed import Ranks
 from labutils.errors import LabError
 from labutils.evaluation import predict
-from labutils.images import Video, atomic_file
+from labutils.files import atomic_file
+from labutils.images import Video
 from labutils.metrics import psnr
 from labutils.model import ConditionalVAE
 from labutils.optim import build_optimizers
 from labutils.schedules import KLAnnealing, TeacherForcing
+from labutils.signals import held
 
 LOG_EVERY = 20  # steps between two readings of the losses: a reading waits for the device
 
@@ -127,6 +142,7 @@ class Trainer:
         self.beta, self.tfr = KLAnnealing.from_config(cfg), TeacherForcing.from_config(cfg)
         self.history: list[Row] = []
         self.best_psnr, self.stopping = -math.inf, False
+        self.epoch = 0  # whose end has not come yet
 
         model.set_background(train.frames, train.labels)
         self.model = model.to(self.device).to(memory_format=torch.channels_last).train()
@@ -145,33 +161,43 @@ class Trainer:
 
     def fit(self) -> list[Row]:
         """Train until the budget is spent or ``stop`` is called; returns the history, one row for each step."""
-        budget = self.budget
-        began, epoch = time.perf_counter() - budget.seconds, budget.epoch
+        budget, done = self.budget, self.budget.spent
+        began = time.perf_counter() - budget.seconds
         self._emit("start")
         try:
-            while not budget.spent and not self.stopping:
+            while True:
+                if budget.epoch > self.epoch and not budget.spent:
+                    self._end_epoch()
+                if budget.spent or self.stopping:
+                    break
                 self.step()
+                if budget.step % LOG_EVERY == 0:
+                    self._read_losses()
                 elapsed, stop = self.ranks.agree(time.perf_counter() - began, self.stopping)
                 budget.seconds, self.stopping = elapsed, bool(stop)
-                ended = budget.epoch != epoch and not budget.spent
-                if ended or budget.step % LOG_EVERY == 0:
-                    self._read_losses()
-                if ended:
-                    self._emit("epoch")
-                    if (epoch + 1) % self.cfg.per_val == 0:
-                        self._validate()
-                    if (epoch + 1) % self.cfg.per_save == 0:
-                        self.save("last.ckpt")
-                    epoch = budget.epoch
             self._read_losses()
             self._validate()
         except KeyboardInterrupt:
-            self._read_losses()
-            self.save("last.ckpt")
+            with held():
+                self._read_losses()
+                self.save("last.ckpt")
             raise
-        self.save("last.ckpt")
+        if not done:
+            self.save("last.ckpt")
         self._emit("end")
         return self.history
+
+    def _end_epoch(self) -> None:
+        """What is due between two epochs; where it is interrupted, the run that goes on begins with it."""
+        self._read_losses()
+        self._emit("epoch")
+        ended = self.epoch
+        if (ended + 1) % self.cfg.per_val == 0:
+            self._validate()
+        self.epoch = self.budget.epoch
+        if (ended + 1) % self.cfg.per_save == 0:
+            self.save("last.ckpt")
+        self.stopping = bool(self.ranks.agree(self.stopping)[0])
 
     def stop(self) -> None:
         """End after the current step, with a validation and a checkpoint."""
@@ -195,14 +221,15 @@ class Trainer:
             loss, metrics, predictions = self.objective(batch, beta)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), cfg.grad_clip)
-        for optimizer in self.optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        self._average()
-        self.batches.remember(batch, predictions)
-        row = {"step": budget.step, "epoch": budget.epoch, "seconds": round(budget.seconds, 3)}
-        self._unread.append((row | {"beta": beta, "tfr": tfr, "lr": lr, "val_psnr": None}, metrics))
-        budget.step += 1
+        with held():  # a step is applied and counted, or neither
+            for optimizer in self.optimizers:
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+            self._average()
+            self.batches.remember(batch, predictions)
+            row = {"step": budget.step, "epoch": budget.epoch, "seconds": round(budget.seconds, 3)}
+            self._unread.append((row | {"beta": beta, "tfr": tfr, "lr": lr, "val_psnr": None}, metrics))
+            budget.step += 1
         return metrics
 
     # ------------------------------------------------------------------------------------------- rates and averages
@@ -245,13 +272,14 @@ class Trainer:
                     f"lr {row['lr']:g}); checkpoints written before it are kept. Try a smaller --lr or --grad_clip"
                 )
             fresh.append({name: (row | {"loss": loss, "mse": mse, "kl": kl})[name] for name in COLUMNS})
-        self._unread.clear()
-        self.history += fresh
+        with held():
+            self._unread.clear()
+            self.history += fresh
         self._emit("log")
 
     def _validate(self) -> None:
         """Roll out the validation video from the prior; keep the best checkpoint.  The first rank does it."""
-        if self.val is None or not self.ranks.first or not self.history:
+        if self.val is None or not self.ranks.first or not self.history or self.history[-1]["val_psnr"] is not None:
             return
         self.prediction = predict(self.averaged, [self.val], seed=self.cfg.seed)[0]
         value = float(psnr(self.prediction[1:], self.val.frames[1:]).mean())
@@ -262,47 +290,66 @@ class Trainer:
         self._emit("validate")
 
     def save(self, name: str) -> None:
-        """Write a checkpoint and the history to save_root; ``state_dict`` holds the averaged weights."""
+        """Write the history, the replayed frames of last.ckpt, and then the checkpoint that they belong to.
+
+        ``state_dict`` holds the averaged weights.  What lies there stays whole until all is written.
+        """
         if not self.ranks.first:
             return
-        budget = self.budget
+        budget, last = self.budget, name == "last.ckpt"
+        write_history(self.save_root / "history.csv", self.history)
+        frames = self.batches.replayed() if last and not budget.spent else None
+        replayed = None if frames is None else frames_beside(self.save_root, budget.step, frames)
         checkpoint = {
             "state_dict": self.averaged.state_dict(), "weights": self.model.state_dict(),
             "optimizer": [o.state_dict() for o in self.optimizers], "config": self.cfg.to_dict(),
             "lr": self.optimizers[-1].param_groups[-1]["lr"], "tfr": self.tfr(budget.epoch), "last_epoch": budget.epoch,
-            "step": budget.step, "seconds": budget.seconds, "best_psnr": self.best_psnr,
+            "step": budget.step, "seconds": budget.seconds, "epoch": self.epoch, "best_psnr": self.best_psnr,
+            "replayed": replayed,
         }  # fmt: skip
         with atomic_file(self.save_root / name) as file:
-            torch.save(checkpoint, file)
-        write_history(self.save_root / "history.csv", self.history)
+            content = io.BytesIO()  # torch hides what a disk says
+            torch.save(checkpoint, content)
+            file.write(content.getbuffer())
+        if last:
+            clear_frames(self.save_root, replayed)
 
     def resume(self, path: str | Path) -> None:
         """Continue from a checkpoint, written by any number of processes, with the history that lies beside it.
 
-        A course checkpoint gives weights and the epoch.  The replayed predictions are made anew from true frames.
+        From last.ckpt with the replayed frames beside it the run is what it would have been without a break, bit for
+        bit on the CPU; from another, frames are replayed as they truly are until they are predicted again.  A course
+        checkpoint gives weights and the epoch.  A warning says what is missing or damaged beside the checkpoint.
 
         Raises:
-            LabError: the checkpoint does not fit, or its budget is spent already.
+            LabError: the checkpoint does not fit, or is damaged.
         """
+        path, budget = Path(path), self.budget
         checkpoint = read_checkpoint(path)
-        load_weights(self.model, checkpoint.get("weights", checkpoint["state_dict"]), path)
+        load_weights(self.model, network(checkpoint.get("weights", checkpoint["state_dict"]), path), path)
         load_weights(self.averaged, checkpoint["state_dict"], path)
-        if "config" in checkpoint:
-            if checkpoint["config"]["optim"] == self.cfg.optim:
-                for optimizer, state in zip(self.optimizers, checkpoint["optimizer"], strict=True):
-                    optimizer.load_state_dict(state)
-            self.budget.step, self.budget.seconds = checkpoint["step"], checkpoint["seconds"]
-            self.best_psnr = checkpoint["best_psnr"]
-            with contextlib.suppress(LabError):
-                rows = read_history(Path(path).with_name("history.csv"))
-                self.history = [row for row in rows if row["step"] < self.budget.step]
-        else:
+        if "config" not in checkpoint:
             done = min(checkpoint.get("last_epoch", -1) + 1, self.cfg.num_epoch)
-            self.budget.step = int(self.budget.ends[done - 1]) if done else 0
-            self.budget.seconds = done / self.cfg.num_epoch * 60 * (self.cfg.minutes or 0)
-        if self.budget.spent:
-            what = f"{path} has been trained for its {self.budget} already"
-            raise LabError(f"{what}; raise --steps, --minutes or --num_epoch to go on")
+            budget.step = int(budget.ends[done - 1]) if done else 0
+            budget.seconds = done / self.cfg.num_epoch * 60 * (self.cfg.minutes or 0)
+            self.epoch = budget.epoch
+            return
+        states = checkpoint.get("optimizer")
+        missing = [name for name in ("step", "seconds", "best_psnr") if name not in checkpoint]
+        if missing or not isinstance(states, list):
+            raise LabError(f"{path} cannot be gone on from: it holds no {', '.join(missing) or 'optimizer'}")
+        if checkpoint_config(checkpoint).optim == self.cfg.optim:
+            for optimizer, state in itertools.zip_longest(self.optimizers, states):
+                load_moments(optimizer, state, path)
+        budget.step, budget.seconds = checkpoint["step"], checkpoint["seconds"]
+        self.best_psnr, self.epoch = checkpoint["best_psnr"], min(checkpoint.get("epoch", budget.epoch), budget.epoch)
+        self.history, warning = history_before(path, budget.step, self.ranks.first)
+        frames, other = read_frames(path, checkpoint.get("replayed"))
+        if frames is not None and not self.batches.replay(frames):
+            other = f"the frames replayed for {path} are of other data"
+        for text in filter(None, (warning, other)):
+            if self.ranks.first:
+                print(f"warning: {text}", file=sys.stderr)
 
     def _emit(self, event: str) -> None:
         if self.ranks.first:
@@ -324,21 +371,22 @@ def fit(
     Args:
         train, val: the videos; ``val`` None trains without validation.
         callbacks: called as ``callback(event, trainer)``, see ``Trainer``.
-        resume: a checkpoint to continue from.
+        resume: a checkpoint to continue from; one whose budget is spent gives its model and history back.
 
     Returns:
         The history: one dict for each step with the keys of ``COLUMNS``.
 
     Raises:
-        LabError: bad input, a loss that is not finite, or a file that cannot be written.
+        LabError: bad input, a loss that is not finite, a file that cannot be written, another training in save_root.
         KeyboardInterrupt: after ``last.ckpt`` has been written.
     """
     if cfg.deterministic:
         torch.use_deterministic_algorithms(True)
-    trainer = Trainer(model, train, val, cfg, callbacks, ranks)
-    if resume is not None:
-        trainer.resume(resume)
-    history = trainer.fit()
+    with alone(cfg.save_root) if ranks is None or ranks.first else contextlib.nullcontext():
+        trainer = Trainer(model, train, val, cfg, callbacks, ranks)
+        if resume is not None:
+            trainer.resume(resume)
+        history = trainer.fit()
     model.load_state_dict(trainer.averaged.state_dict())
     model.eval()
     return history

@@ -33,7 +33,7 @@ from labutils.bench.report import figure, summarize, table
 from labutils.dataset import load_split, load_test
 from labutils.distributed import select_device
 from labutils.errors import LabError
-from labutils.images import atomic_file
+from labutils.files import atomic_file
 
 
 def bench_arguments(parser: argparse.ArgumentParser) -> None:

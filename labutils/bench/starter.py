@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from labutils.config import LabConfig
-from labutils.dataset import find_images, read_image
 from labutils.errors import LabError
 from labutils.images import to_float
 from labutils.model import ConditionalVAE
 from labutils.modules import kl_divergence
+from labutils.pictures import find_images, read_image
 from labutils.schedules import KLAnnealing, TeacherForcing
 
 

@@ -26,7 +26,8 @@ from labutils import analysis, dance, lab
 from labutils.dataset import load_split, load_test
 from labutils.distributed import Ranks
 from labutils.errors import LabError
-from labutils.images import Video, atomic_file
+from labutils.files import atomic_file
+from labutils.images import Video
 from labutils.model import ConditionalVAE
 from labutils.training import fit
 

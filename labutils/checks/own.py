@@ -25,7 +25,7 @@ from typing import Any
 from labutils.checks.core import EXERCISES, JUDGED, ON_PASS, Exercise
 from labutils.checks.progress import Names
 from labutils.errors import LabError
-from labutils.images import atomic_file
+from labutils.files import atomic_file
 from labutils.places import MODULE, module
 
 PARTS = (  # of the model that the exercises grow into

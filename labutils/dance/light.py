@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from labutils.errors import LabError
+from labutils.files import regular
 
 DRIFT_STD, DRIFT_KEEP = 0.006, math.exp(-1 / 90)  # correlation time 90 frames
 FLICKER_STD, FLICKER_KEEP = 0.005, 0.5
@@ -45,10 +46,14 @@ def read_light(path: str | Path) -> np.ndarray:
     Raises:
         LabError: the file is missing, or holds something else.
     """
+    regular(path)
     try:
         with open(path, newline="") as file:
-            return np.array([float(row["light"]) for row in csv.DictReader(file)])
+            light = np.array([float(row["light"]) for row in csv.DictReader(file)])
+        if not np.isfinite(light).all():
+            raise ValueError
+        return light
     except OSError as error:
         raise LabError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise LabError(f"{path} is not the hidden factor; expected the header frame,light and numbers") from error

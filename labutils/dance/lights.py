@@ -16,6 +16,7 @@ import numpy as np
 
 from labutils.dance.renderer import empty_room
 from labutils.errors import LabError
+from labutils.files import regular
 
 GAINS = np.array(  # of red, green and blue: white, red, blue, green, all equally far from each other, and dim
     [(1, 1, 1), (1, 0.55, 0.55), (0.55, 0.55, 1), (0.55, 1, 0.55), (0.55, 0.55, 0.55)], np.float32
@@ -107,12 +108,13 @@ def read_states(path: str | Path) -> np.ndarray:
     Raises:
         LabError: the file is missing, or holds something else.
     """
+    regular(path)
     try:
         with open(path, newline="") as file:
             rows = [(int(row["frame"]), int(row["state"])) for row in csv.DictReader(file)]
     except OSError as error:
         raise LabError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise LabError(f"{path} is not the stage lights; expected the header frame,state and integers") from error
     counted = rows and [frame for frame, _ in rows] == list(range(len(rows)))
     if not counted or not all(0 <= state < len(GAINS) for _, state in rows):

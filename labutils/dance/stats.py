@@ -9,8 +9,8 @@ import numpy as np
 
 from labutils.baselines import BASELINES, Baselines
 from labutils.dance.writer import MARK, SEQUENCE_FRAMES
-from labutils.dataset import find_images, read_image
 from labutils.images import Video
+from labutils.pictures import find_images, read_image
 
 STATISTICS = {
     "frames": "frames looked at",

@@ -1,19 +1,23 @@
 """Writing a data set: choreographies rendered into the course's folder layout, by one process or several."""
 
-import errno
+import contextlib
 import json
 import multiprocessing
 import os
+import secrets
 import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from labutils import machine, rules
+from labutils.alone import alone
 from labutils.dance.dancer import choreography
 from labutils.dance.figure import solve
 from labutils.dance.light import append_light, room_light
@@ -21,12 +25,16 @@ from labutils.dance.lights import GAINS, append_states, switching_lights
 from labutils.dance.pose import draw_pose, estimate
 from labutils.dance.renderer import NOISE, render
 from labutils.errors import LabError
+from labutils.files import full, regular, shown
 
 VERSION = 1  # raise it when the same settings give other bytes
 SEQUENCE_FRAMES = 630  # the training split is cut into choreographies of this length
 BLOCK = 70  # frames that a worker renders at a time
 MARK = "dance.json"  # the file of a data set that says how it was made
 SPLITS = ("train", "val", "test")
+STRAY = ("Thumbs.db", "desktop.ini", "__MACOSX")  # what systems leave in a folder, besides names with a dot
+BYTES_RENDERED = 100  # of memory for each pixel of the fine picture, about; measured with tracemalloc
+BYTES_WRITTEN = 1  # for each pixel of a frame and its pose image, at least; 1.8 at 64x32
 
 
 @dataclass(frozen=True)
@@ -53,8 +61,7 @@ class Dance:
         least = {"train": 1, "val": 1, "test_sequences": 0, "test_frames": 1, "height": 16, "width": 16,
                  "supersample": 1, "seed": 0}  # fmt: skip
         for name, low in least.items():
-            if getattr(self, name) < low:
-                raise LabError(f"{name} is {getattr(self, name)}; it must be at least {low}")
+            rules.check(name, getattr(self, name), int, f"[{low}, 1e12)")
         if self.lights and not 2 <= self.lights <= len(GAINS):
             raise LabError(f"lights is {self.lights}; it must be 0 (none) or a number of states from 2 to {len(GAINS)}")
         if not 0 < self.switch < 1:
@@ -78,7 +85,40 @@ class Dance:
         for sequence in self.sequences():
             for folder in sequence.folders(root):
                 counts[folder] += sequence.frames
-        return all(p.is_dir() and sum(f.name.endswith(".png") for f in os.scandir(p)) == n for p, n in counts.items())
+        return all(p.is_dir() and sum(map(_is_picture, os.listdir(p))) == n for p, n in counts.items())
+
+    @property
+    def frames(self) -> int:
+        """Of all splits together."""
+        return self.train + self.val + self.test_sequences * self.test_frames
+
+    def check_room(self, out: Path, workers: int) -> None:
+        """Nothing where this dance can be rendered to ``out`` by so many processes.
+
+        Raises:
+            LabError: memory or disk are too small, and what it would take.
+        """
+        pixels = self.height * self.width
+        need, there = BYTES_RENDERED * pixels * self.supersample**2 * workers, machine.memory()
+        if need > there:
+            raise LabError(
+                f"rendering {self.width}x{self.height} pixels with supersample {self.supersample}, {workers} processes:"
+                f" about {_gib(need)} of memory, this machine has {_gib(there)}; choose smaller ones (usual: 3)"
+            )
+        need, there = BYTES_WRITTEN * pixels * self.frames, machine.room(out)
+        if need > there:
+            raise LabError(
+                f"{self.frames:,} frames of {self.width}x{self.height} pixels take at least {_gib(need)}, but only "
+                f"{_gib(there)} are free for {shown(out)}; make fewer frames, or choose another --out"
+            )
+
+
+def _is_picture(name: str) -> bool:
+    return name.endswith(".png") and not name.startswith(".")
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:,.1f} GiB"
 
 
 @dataclass(frozen=True)
@@ -168,9 +208,10 @@ def make_data(
     """Render a synthetic data set in the course's layout; data/README.md describes it.
 
     The same arguments give the same bytes, however many workers there are.  Every sequence of train, val and test has
-    its own choreography, defects and light, seeded by (seed, split, sequence).  All is written to a folder beside
-    ``out`` and renamed at the end, so an interrupted run leaves nothing.  A folder that is already complete is left
-    alone; a dance made with other settings is replaced.
+    its own choreography, defects and light, seeded by (seed, split, sequence).  All is written to the folder
+    ``.NAME.new`` beside ``out`` and renamed at the end, so an interrupted run leaves nothing; what a killed one leaves
+    is removed by the next.  A folder that is already complete is left alone; a dance made with other settings is
+    replaced.
 
     Args:
         out: folder to write.
@@ -191,37 +232,63 @@ def make_data(
     """
     out = Path(out)
     dance = Dance(train, val, test_sequences, test_frames, height, width, supersample, seed, lights, switch)
-    if _holds(out, dance):
-        if progress:
-            print(f"{out} already holds this dance: nothing to do")
-        return out
-    target = out.resolve()
-    new, old = (target.with_name(f".{target.name}.{kind}-{os.getpid()}") for kind in ("new", "old"))
+    rules.check("--out", str(out), str)
+    workers = workers or os.cpu_count() or 1
+    target = Path(os.path.realpath(out))
+    work = target.parent / f".{target.name}.new"
     try:
-        new.mkdir(parents=True)
-        _write(dance, new, workers or os.cpu_count() or 1, progress)
-        if target.exists():
-            target.rename(old)
-        new.rename(target)
+        if work.is_dir():  # of a process that is at work, or was killed
+            with alone(work):
+                _clear(work, target)
+        if _holds(out, dance):
+            if progress:
+                print(f"{out} already holds this dance: nothing to do")
+            return out
+        dance.check_room(out, workers)
+        with alone(work):
+            try:
+                new = work / secrets.token_hex(4)  # what is left of a killed run's processes writes elsewhere
+                new.mkdir()
+                _write(dance, new, workers, progress)
+                if target.exists():
+                    target.rename(work / "old")
+                new.rename(target)
+            finally:
+                _clear(work, target)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise LabError(f"the disk is full: {out} was not written; free some space or make fewer frames") from None
-        raise LabError(f"cannot write {out}: {error.strerror or error}; choose another --out") from error
+        hint = full(error, target) or "; choose another --out"
+        raise LabError(f"{out} cannot be written: {error.strerror or error}{hint}") from error
     finally:
-        if old.exists() and not target.exists():
-            old.rename(target)
-        for folder in (new, old):
-            shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            work.rmdir()
     return out
+
+
+def _clear(work: Path, target: Path) -> None:
+    """Remove what a run leaves in its folder; a dance that it was about to replace goes back to its place."""
+    old = work / "old"
+    if old.exists() and not target.exists():
+        old.rename(target)
+    for entry in work.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
 
 
 def stage_lights(root: str | Path) -> tuple[int, float]:
     """How many states the stage lights of a data set have, and the chance that they switch; 0 states: it has none."""
+    settings = _settings(Path(root)) or {}
+    K, switch = settings.get("lights"), settings.get("switch")
+    return (K, switch) if type(K) is int and type(switch) is float else (0, 0.0)
+
+
+def _settings(root: Path) -> dict[str, Any] | None:
+    """How the data set in a folder was made, or None where nothing readable says so."""
     try:
-        settings = json.loads((Path(root) / MARK).read_text())["settings"]
-        return int(settings["lights"]), float(settings["switch"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0, 0.0
+        regular(root / MARK)
+        settings = json.loads((root / MARK).read_text())["settings"]
+    except (LabError, OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return settings if isinstance(settings, dict) else None
 
 
 def _holds(out: Path, d: Dance) -> bool:
@@ -235,11 +302,8 @@ def _holds(out: Path, d: Dance) -> bool:
     if not out.is_dir():
         raise LabError(f"{out} is a file; --out must name a folder that is new, empty, or made by this command")
     names = {p.name for p in out.iterdir()}
-    try:
-        found = json.loads((out / MARK).read_text())["settings"] if MARK in names else None
-    except (ValueError, KeyError, TypeError):
-        found = None
-    foreign = sorted(n for n in names - {MARK, *SPLITS} if not n.startswith("."))
+    found = _settings(out)
+    foreign = sorted(n for n in names - {MARK, *SPLITS, *STRAY} if not n.startswith("."))
     if names and (found is None or foreign):
         what = f"{', '.join(foreign[:3])}" if foreign else f"images without a readable {MARK}"
         raise LabError(f"{out} holds other data ({what}); choose another --out, or move that folder away")
@@ -248,9 +312,8 @@ def _holds(out: Path, d: Dance) -> bool:
 
 def _write(d: Dance, root: Path, workers: int, progress: bool) -> None:
     """Render all into ``root``, a new folder; the mark comes last."""
-    total = d.train + d.val + d.test_sequences * d.test_frames
-    with tqdm(total=total, unit="frame", desc="rendering the dance", disable=None if progress else True) as bar:
-        if workers == 1 or total < 500:  # starting processes would take longer than the work
+    with tqdm(total=d.frames, unit="frame", desc="rendering the dance", disable=None if progress else True) as bar:
+        if workers == 1 or d.frames < 500:  # starting processes would take longer than the work
             for job in _jobs(d, root):
                 bar.update(job.render())
         else:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import labutils
 from labutils.errors import LabError
+from labutils.files import atomic_file
 from labutils.handin.record import digest, read_record
 from labutils.handin.sections import SECTIONS, read_words
-from labutils.images import atomic_file
 
 PROG = "python -m labutils"
 CODE = {".py", ".js", ".css", ".md"}  # of labutils

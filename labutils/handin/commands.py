@@ -32,11 +32,11 @@ writes:   save_root/report.md (only what it lacks), report.html, report.pdf"""
 
 def report(args: argparse.Namespace) -> None:
     from labutils import lab
+    from labutils.files import atomic_file
     from labutils.handin.archive import archive_name
     from labutils.handin.evidence import collect, excerpts, find_runs, given_runs
     from labutils.handin.page import print_pdf, render
     from labutils.handin.sections import keep_words
-    from labutils.images import atomic_file
 
     root = _root(args)
     archive_name(args.student_id, args.name)  # so that a name which cannot be packed is known at once

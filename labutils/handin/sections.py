@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labutils.errors import LabError
-from labutils.images import atomic_file
+from labutils.files import atomic_file
 
 TODO = "TODO: your words"
 

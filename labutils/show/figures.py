@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from labutils.baselines import BASELINES
 from labutils.config import LabConfig
 from labutils.errors import LabError
-from labutils.images import atomic_file
+from labutils.files import atomic_file
 from labutils.schedules import KLAnnealing, TeacherForcing
 from labutils.show.look import INK, PALE, fit_page
 from labutils.show.video import GAP, Panels, strip, strip_frames

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from labutils.errors import LabError
-from labutils.images import atomic_file
+from labutils.files import atomic_file
 from labutils.show.look import bold_poses, is_pose
 
 COLORS = 64  # palette entries of a GIF; the first two are the caption bar's

@@ -15,7 +15,7 @@ from nbconvert.preprocessors.coalescestreams import CoalesceStreamsPreprocessor
 from nbformat import NotebookNode
 
 from labutils.errors import LabError
-from labutils.images import atomic_file
+from labutils.files import atomic_file
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "notebooks"

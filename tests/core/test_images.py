@@ -1,14 +1,10 @@
-"""Pixels and floats, stretches of video, and files that appear whole or not at all."""
-
-import errno
+"""Pixels and floats, and stretches of video."""
 
 import numpy as np
-import pytest
 import torch
 from refusals import refuses
 
-from labutils.errors import LabError
-from labutils.images import Video, atomic_file, to_bytes, to_float, to_uint8
+from labutils.images import Video, to_bytes, to_float, to_uint8
 
 
 def test_floats_and_bytes_of_arrays_and_tensors():
@@ -30,17 +26,3 @@ def test_a_video_fits_together():
     assert not Video("1", frames[:1], labels).has_truth
     refuses("1: 5 frames but 6 labels", Video, "1", frames[:5], labels)
     refuses(r"1: frames are \(8, 8, 3\), labels \(4, 8, 3\)", Video, "1", frames, labels[:, :4])
-
-
-def test_atomic_file_leaves_the_old_file_when_writing_fails(tmp_path):
-    path = tmp_path / "new" / "a.bin"
-    with atomic_file(path) as file:
-        file.write(b"old")
-    with pytest.raises(LabError, match=r"a\.bin cannot be written.*No space left"), atomic_file(path) as file:
-        file.write(b"half")
-        raise OSError(errno.ENOSPC, "No space left on device")
-    with pytest.raises(ZeroDivisionError), atomic_file(path) as file:
-        file.write(b"%d" % (1 // 0))
-    assert path.read_bytes() == b"old" and list(path.parent.iterdir()) == [path]
-    with pytest.raises(LabError, match="under"), atomic_file(path / "under"):
-        pass

@@ -46,6 +46,12 @@ def test_a_measure_names_bad_input(pair, measure):
     bad = to_float(a)
     bad[0, 0, 0, 0] = float("nan")
     refuses("finite", measure, bad, to_float(a))
+    for odd, message in ((np.inf, "finite"), (np.nan, "finite"), (-1, r"from -1 to 1; they must lie in \[0, 1\]")):
+        target = to_float(a).clone()
+        target[0, 0, 0, 0] = odd
+        refuses(message, measure, to_float(a), target)
+        if message == "finite":
+            refuses(message, measure, target, to_float(a))  # infinity is no white
     refuses("7x7", ssim, a[:, :6], a[:, :6])
 
 

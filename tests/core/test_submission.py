@@ -1,6 +1,7 @@
 """submission.csv: rows written out slowly, a round trip, and what is no submission."""
 
 import csv
+import os
 
 import numpy as np
 from refusals import refuses
@@ -33,6 +34,12 @@ def test_bad_input_is_named(tmp_path):
         (text.replace("\n1,", "\n5,"), "must count"),
         (text.rsplit(",", 1)[0] + ",256\n", r"0\.\.255"),
         (text.replace("\n1,", "\nx,"), "cannot be read"),
+        (text.rsplit(",", 1)[0] + ",nan\n", "cannot be read"),
+        (text.rsplit(",", 1)[0] + ",1.5\n", "cannot be read"),
+        (text.rsplit(",", 1)[0] + "," + "9" * 200_000 + "\n", "cannot be read"),
     ):
         path.write_text(wrong)
         refuses(message, read_submission, path, H, W)
+    path.unlink()
+    os.mkfifo(path)
+    refuses("is a pipe", read_submission, path, H, W)

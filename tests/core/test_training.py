@@ -3,6 +3,7 @@
 import itertools
 import math
 import os
+import signal
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -16,8 +17,8 @@ from tiny import config, dance, model, on, train
 
 from labutils.checkpoint import COLUMNS, load_model, read_checkpoint, read_history
 from labutils.distributed import Ranks, select_device
-from labutils.errors import LabError
 from labutils.evaluation import predict
+from labutils.memory import check_memory, training_memory
 from labutils.metrics import psnr
 from labutils.training import Budget, Objective, Trainer
 
@@ -59,8 +60,7 @@ def test_minutes_are_cut_into_epochs_of_equal_time(tmp_path, monkeypatch):
     history = train(config(tmp_path, minutes=0.2), val=False)
     assert column(history, "seconds") == list(range(12))
     assert column(history, "epoch") == [0] * 4 + [1] * 4 + [2] * 4
-    with pytest.raises(LabError, match=r"trained for its 0\.2 minutes already"):
-        train(config(tmp_path, minutes=0.2), val=False, resume=tmp_path / "out/last.ckpt")
+    assert train(config(tmp_path, minutes=0.2), val=False, resume=tmp_path / "out/last.ckpt") == history
     assert len(train(config(tmp_path, minutes=0.3), val=False, resume=tmp_path / "out/last.ckpt")) == 18
 
 
@@ -153,17 +153,59 @@ def test_the_same_seed_gives_the_same_history_bit_for_bit(tmp_path, mode):
 # -------------------------------------------------------------------------------------------------- stop and resume
 
 
-def test_an_interrupted_training_goes_on_where_it_was(tmp_path):
-    cfg = config(tmp_path, mode="clips", per_save=10)
+@pytest.mark.parametrize("mode", ["replay", "clips"])
+@pytest.mark.parametrize("place", ["in an epoch", "between epochs", "in a validation"])
+def test_an_interrupted_training_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch, mode, place):
+    cfg = config(tmp_path, mode=mode, per_save=10, tfr=0.5)
     whole, last = train(cfg), tmp_path / "out/last.ckpt"
-    with pytest.raises(KeyboardInterrupt):
-        train(cfg, [on("epoch", Mock(side_effect=KeyboardInterrupt))])
-    assert read_checkpoint(last)["step"] == 4
-    resumed = train(cfg, resume=last)
-    assert column(resumed, "step") == list(range(12)) and resumed[-1]["val_psnr"] == whole[-1]["val_psnr"]
-    for name in set(COLUMNS) - {"seconds", "val_psnr"}:
-        assert column(resumed, name) == column(whole, name), name
-    refuses("trained for its 3 epochs already", train, cfg, resume=last)
+    before = read_checkpoint(last)
+    stop = {"in an epoch": "zero_grad", "between epochs": "epoch", "in a validation": "predict"}[place]
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        signal_now = Mock(side_effect=lambda *_, **__: signal.raise_signal(signal.SIGINT))
+        if stop == "zero_grad":  # after the optimizer's step, before it is counted
+            patch.setattr(torch.optim.AdamW, "zero_grad", lambda o, set_to_none: signal.raise_signal(signal.SIGINT))
+        if stop == "predict":
+            patch.setattr("labutils.training.predict", signal_now)
+        train(cfg, [on("epoch", signal_now)] if stop == "epoch" else [])
+    assert read_checkpoint(last)["step"] == (1 if stop == "zero_grad" else 4)
+    assert without_time(train(cfg, resume=last)) == without_time(whole)
+    after = read_checkpoint(last)
+    for name in ("state_dict", "weights"):
+        assert all(torch.equal(after[name][key], value) for key, value in before[name].items())
+    assert after["best_psnr"] == before["best_psnr"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["best.ckpt", "history.csv", "last.ckpt"]
+
+
+def test_replayed_frames_that_do_not_belong_to_the_checkpoint_are_not_taken(tmp_path, capsys):
+    cfg, last = config(tmp_path), tmp_path / "out/last.ckpt"
+    train(cfg, [on("epoch", Trainer.stop)])
+    (frames,) = last.parent.glob("replayed-*.npy")
+    assert len(train(cfg, [on("epoch", Trainer.stop)], resume=last)) == 8 and not frames.exists()
+    assert capsys.readouterr().err == ""
+    (frames,) = last.parent.glob("replayed-*.npy")
+    frames.write_bytes(frames.read_bytes()[:-1] + b"x")
+    assert len(train(cfg, [on("start", Trainer.stop)], resume=last)) == 8
+    assert "replayed-8.npy does not belong to last.ckpt" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "noise", "rows"])
+def test_a_damaged_history_is_kept_under_another_name(tmp_path, capsys, damage):
+    cfg, history = config(tmp_path), tmp_path / "out/history.csv"
+    train(cfg)
+    text = history.read_text()
+    lines = text.splitlines(keepends=True)
+    bad = {"cut": text[:-30], "noise": "a\0b", "rows": "".join(lines[:5] + lines[7:])}.get(damage)
+    history.unlink() if bad is None else history.write_text(bad)
+    assert column(train(cfg.replace(num_epoch=4), resume=tmp_path / "out/last.ckpt"), "step") == [12, 13, 14, 15]
+    assert "the history begins anew at step 12" in capsys.readouterr().err
+    kept = tmp_path / "out/history-damaged-1.csv"
+    assert (kept.read_text() if kept.exists() else None) == bad
+
+
+def test_a_finished_training_gives_its_model_and_history_back(tmp_path):
+    cfg, last = config(tmp_path), tmp_path / "out/last.ckpt"
+    whole, before = train(cfg), last.read_bytes()
+    assert train(cfg, resume=last) == whole and last.read_bytes() == before
     assert len(train(cfg.replace(num_epoch=4), resume=last)) == 16
     refuses("does not fit the model", train, cfg.replace(width=16), resume=last)
 
@@ -180,7 +222,9 @@ def test_an_interrupt_while_weights_are_moved_leaves_a_checkpoint_to_go_on_from(
 
 
 def test_stop_ends_with_a_validation_and_a_checkpoint(tmp_path):
-    history = train(config(tmp_path), [on("epoch", Trainer.stop)])
+    validated = Mock()
+    history = train(config(tmp_path), [on("epoch", Trainer.stop), on("validate", validated)])
+    assert validated.call_count == 1  # not once more for the end
     assert len(history) == 4 and history[-1]["val_psnr"] and read_checkpoint(tmp_path / "out/last.ckpt")["step"] == 4
 
 
@@ -213,6 +257,33 @@ def test_a_full_disk_is_named_and_the_old_checkpoint_kept(tmp_path, monkeypatch)
     assert (tmp_path / "out/last.ckpt").read_bytes() == before and not list((tmp_path / "out").glob("*.part"))
 
 
+def test_a_second_training_into_one_folder_is_refused_and_a_killed_one_holds_nobody_up(tmp_path):
+    code = "import os, sys; from labutils.alone import alone\nwith alone(sys.argv[1]): print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code, tmp_path / "out"], stdin=-1, stdout=-1) as other:
+        other.stdout.readline()
+        refuses(rf"out is in use by process {other.pid} on .* since .*; wait", train, config(tmp_path))
+        other.kill()
+    assert (tmp_path / "out/.running").exists() and len(train(config(tmp_path))) == 12
+    assert not (tmp_path / "out/.running").exists()
+
+
+@pytest.mark.parametrize("name", ["tpu", "meta", "", "cuda:", "cuda:99", "cuda:²", "cpu:-1", "gpu", "auto:1"])
+def test_a_device_that_is_not_there_is_named(name):
+    refuses(rf"--device {name} is not available.*; choose cpu, [^\n]*auto$", select_device, name)
+
+
+@pytest.mark.parametrize("changes", [dict(width=10**9), dict(batch_size=10**9), dict(frame_H=8 * 10**9)], ids=str)
+def test_absurd_sizes_are_refused_before_memory_is_taken(changes):
+    (name, value) = next(iter(changes.items()))
+    refuses(rf"--{name} {value} [^\n]*choose smaller ones", check_memory, config(**changes), torch.device("cpu"))
+
+
+def test_the_memory_of_a_training_grows_with_its_batch():
+    small, large = (training_memory(config(batch_size=size)) for size in (2, 8))
+    weights = 5 * sum(p.nbytes for p in model(config()).parameters())
+    assert large - weights == 4 * (small - weights) > 0
+
+
 def test_what_cannot_be_trained_is_named(tmp_path):
     cfg = config(tmp_path)
     for video in (dance(3), dance().part(0, 1)):
@@ -222,12 +293,17 @@ def test_what_cannot_be_trained_is_named(tmp_path):
 # --------------------------------------------------------------------------------------------------------- torchrun
 
 WORKER = """
-from tiny import config, train
+from tiny import config, on, train
+from labutils.training import Trainer
 from labutils.checkpoint import write_history
 from labutils.distributed import ranks
 with ranks("cpu") as r:
     for mode in ("replay", "clips"):
         write_history(f"{mode}{r.rank}.csv", train(config(mode, mode=mode, steps=12), ranks=r))
+        cfg = config(f"{mode}-halves", mode=mode, steps=12)
+        train(cfg, [on("epoch", Trainer.stop)], ranks=r)
+        resumed = train(cfg, ranks=r, resume=f"{mode}-halves/out/last.ckpt")
+        write_history(f"{mode}-resumed{r.rank}.csv", resumed)
 """
 
 
@@ -244,6 +320,7 @@ def test_two_processes_compute_what_one_does(tmp_path):
         for name in ("loss", "mse", "kl"):
             np.testing.assert_allclose(column(one, name), column(two, name), rtol=1e-4, atol=1e-6)
             assert column(two, name) == column(other, name)
+            assert column(two, name) == column(read_history(tmp_path / f"{mode}-resumed0.csv"), name)
         assert one[-1]["val_psnr"] == pytest.approx(two[-1]["val_psnr"], abs=0.01) and other[-1]["val_psnr"] is None
         out = tmp_path / mode / "out"
         assert sorted(p.name for p in out.glob("*.ckpt")) == ["best.ckpt", "last.ckpt"]

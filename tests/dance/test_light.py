@@ -9,7 +9,7 @@ from refusals import refuses
 from labutils.dance import make_data, read_light, room_light
 from labutils.dance.light import DRIFT_STD, FLICKER_KEEP, FLICKER_STD
 from labutils.dance.renderer import empty_room
-from labutils.dataset import find_images, read_image
+from labutils.pictures import find_images, read_image
 
 
 def test_light_wanders_as_documented():
@@ -36,3 +36,6 @@ def test_what_is_not_the_hidden_factor(tmp_path, text):
     refuses(r"light\.csv cannot be read", read_light, tmp_path / "light.csv")
     (tmp_path / "light.csv").write_text(text)
     refuses("expected the header frame,light and numbers", read_light, str(tmp_path / "light.csv"))
+    for odd in ("nan", "0" * 200_000):  # the csv module takes no fields above 131,072 characters
+        (tmp_path / "light.csv").write_text(f"frame,light\n0,{odd}\n")
+        refuses("expected the header frame,light and numbers", read_light, tmp_path / "light.csv")

@@ -21,8 +21,8 @@ from labutils.dance import (
     switching_lights,
 )  # fmt: skip
 from labutils.dance.renderer import empty_room
-from labutils.dataset import find_images, read_image
 from labutils.errors import LabError
+from labutils.pictures import find_images, read_image
 
 SIZES = dict(train=60, val=12, test_sequences=1, test_frames=6, supersample=1, seed=5, workers=1, progress=False)
 FOUR = dict(lights=4, switch=0.3)

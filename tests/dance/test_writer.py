@@ -4,6 +4,11 @@ import csv
 import errno
 import hashlib
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
 from itertools import combinations
 from pathlib import Path
 
@@ -12,7 +17,8 @@ import pytest
 from PIL import Image
 from refusals import refuses
 
-from labutils.dance import make_data
+from labutils.alone import alone
+from labutils.dance import make_data, stage_lights
 from labutils.errors import LabError
 
 SIZES = dict(train=8, val=5, test_sequences=2, test_frames=4, height=40, width=72, supersample=1)
@@ -105,7 +111,7 @@ def test_out_that_cannot_be_used(tmp_path):
     file, course, mixed = tmp_path / "file", tmp_path / "course", tmp_path / "mixed"
     file.write_text("mine")
     fails("is a file", file)
-    fails("cannot write", file / "below")
+    fails("cannot be written", file / "below")
     (course / "train/train_img").mkdir(parents=True)
     fails("other data", course)
     (course / "dance.json").write_text("{")
@@ -114,8 +120,68 @@ def test_out_that_cannot_be_used(tmp_path):
     (mixed / "report.pdf").write_text("mine")
     fails(r"other data \(report\.pdf\)", mixed, seed=3)
     assert file.read_text() == (mixed / "report.pdf").read_text() == "mine"
-    fails("train is 0; it must be at least 1", tmp_path / "none", train=0)
-    fails("height is 15; it must be at least 16", tmp_path / "none", height=15)
+    fails(r"train is 0; it must lie in \[1, ", tmp_path / "none", train=0)
+    fails(r"height is 15; it must lie in \[16, ", tmp_path / "none", height=15)
+
+
+def test_what_it_would_take_is_told_before_it_begins(tmp_path):
+    for changes, message in (
+        (dict(supersample=5000), r"supersample 5000.* GiB of memory, this machine has"),
+        (dict(height=10**11), r"72x100000000000 pixels.* GiB of memory"),
+        (dict(train=10**11), r"frames of 72x40 pixels take at least .* GiB, but only .* are free for .*none"),
+    ):
+        refuses(message, make_data, tmp_path / "none", **SMALL | changes)
+    refuses("--out is .* must be a path", make_data, tmp_path / "a\0b", **SMALL)
+    refuses("cannot be written: File name too long", make_data, tmp_path / ("x" * 254), **SMALL)
+    assert not list(tmp_path.iterdir())
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from labutils.dance import make_data, writer
+if sys.argv[2] == "rendering":
+    writer._write = lambda dance, new, *rest: (new / "half").write_bytes(b"") and 0 or os.kill(os.getpid(), 9)
+else:  # between moving the old dance away and the new one to its place
+    move = Path.rename
+    Path.rename = lambda path, to: (move(path, to), os.kill(os.getpid(), 9))
+make_data(sys.argv[1], train=3, val=3, test_sequences=0, supersample=1, workers=1, progress=False)
+"""
+
+
+@pytest.mark.parametrize("stage", ["rendering", "replacing"])
+def test_what_a_killed_run_leaves_is_cleared_and_nothing_is_lost(tmp_path, stage):
+    out = make_data(tmp_path / "d", **SMALL)
+    before = digest(out)
+    done = subprocess.run([sys.executable, "-c", KILLED, str(out), stage], timeout=300)
+    assert done.returncode == -signal.SIGKILL and (tmp_path / ".d.new").is_dir()
+    assert out.exists() == (stage == "rendering")
+    stamp = None if stage == "replacing" else (out / "dance.json").stat().st_mtime_ns
+    make_data(out, **SMALL)  # there already, or back in its place
+    assert digest(out) == before and [p.name for p in tmp_path.iterdir()] == ["d"]
+    assert stamp in (None, (out / "dance.json").stat().st_mtime_ns)
+
+
+def test_only_one_process_writes_a_dance(tmp_path):
+    with alone(tmp_path / ".d.new"):
+        run = [sys.executable, "-m", "labutils", "make-data", "--out", str(tmp_path / "d"), "--profile", "smoke"]
+        done = subprocess.run(run, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2 and f"in use by process {os.getpid()}" in done.stderr
+
+
+def test_what_systems_leave_in_folders_is_passed_over(small, tmp_path):
+    out = shutil.copytree(small, tmp_path / "d")
+    for stray in (".DS_Store", "Thumbs.db", "__MACOSX/x", "train/train_img/._frame000001.png"):
+        (out / stray).parent.mkdir(exist_ok=True)
+        (out / stray).write_bytes(b"")
+    make_data(out, **SMALL)
+    assert (out / "Thumbs.db").exists()  # complete: left alone
+    (out / "dance.json").write_text('{"settings": ' + "[" * 100_000)
+    assert stage_lights(out) == (0, 0.0)
+    os.unlink(out / "dance.json")
+    os.mkfifo(out / "dance.json")
+    assert stage_lights(out) == (0, 0.0)
+    refuses("other data", make_data, out, **SMALL)
 
 
 @pytest.mark.parametrize(
@@ -134,6 +200,6 @@ def test_an_unfinished_run_changes_nothing(tmp_path, monkeypatch, trouble, raise
             raise trouble
 
     monkeypatch.setattr(Image.Image, "save", save)
-    with pytest.raises(raised or KeyboardInterrupt, match="disk is full" if raised else None):
+    with pytest.raises(raised or KeyboardInterrupt, match="No space left.*bytes are free" if raised else None):
         make_data(tmp_path / "d", **SMALL, seed=1)
     assert digest(tmp_path) == before and [p.name for p in tmp_path.iterdir()] == ["d"] * earlier

@@ -101,7 +101,7 @@ def test_run_accepts_the_flags_of_train_that_its_help_leaves_out():
     assert function is commands.run and (args.tfr_sde, args.kl_anneal_type) == (3, "None")
 
 
-@pytest.mark.parametrize("argv", ["", "fly", "train --tfr_sd 3", "train --lr fast", "train --optim SGD", "make-data"])
+@pytest.mark.parametrize("argv", ["", "fly", "train --tfr_sd 3", "train --lr fast", "train --optim Lion", "make-data"])
 def test_wrong_usage_exits_with_2(argv):
     with pytest.raises(SystemExit) as end:
         main(argv.split())
@@ -280,16 +280,59 @@ def test_flags_win_over_the_checkpoint_and_places_are_never_taken_from_it(copied
     assert (cfg.steps, cfg.num_epoch, cfg.width) == (7, 3, LabConfig().width)
 
 
+def test_a_finished_run_that_is_started_again_makes_what_is_missing(copied, capsys):
+    """As after kill -9 between the last checkpoint and the figures."""
+    (copied / "losses.png").unlink()
+    before = {name: (copied / name).read_bytes() for name in ("history.csv", "last.ckpt", "best.ckpt")}
+    assert main(["train", "--ckpt_path", f"{copied}/last.ckpt", "--device", "cpu", "--quiet"]) == 0
+    assert "last.ckpt has been trained for its 12 steps already; raise --steps" in capsys.readouterr().out
+    assert (copied / "losses.png").is_file()
+    assert {name: (copied / name).read_bytes() for name in before} == before
+
+
+def test_a_checkpoint_does_not_say_what_to_compile_nor_invents_data(copied, capsys, monkeypatch):
+    checkpoint = torch.load(copied / "last.ckpt", weights_only=True)
+    checkpoint["config"] |= {"compile": True, "save_root": "/elsewhere", "ckpt_path": "other.ckpt"}
+    torch.save(checkpoint, copied / "last.ckpt")
+    seen: list[LabConfig] = []
+    monkeypatch.setattr(commands, "train_model", seen.append)
+    path = f"{copied}/last.ckpt"
+    assert main(["train", "--ckpt_path", path]) == 0
+    assert (seen[0].compile, seen[0].save_root, seen[0].ckpt_path) == (False, str(copied), path)
+    torch.save(checkpoint | {"config": checkpoint["config"] | {"DR": "no/where"}}, copied / "last.ckpt")
+    assert main(["train", "--ckpt_path", path]) == 2
+    assert "last.ckpt are not in no/where; say with --DR" in error_of(capsys)
+
+
+@pytest.mark.slow
+def test_a_generator_that_was_trained_with_a_sigmoid_is_noticed_and_scored_right(dance, tmp_path, capsys):
+    model = ConditionalVAE(LabConfig(variant="course", F_dim=16, L_dim=8, N_dim=4, D_out_dim=16))
+    for p in model.Generator.parameters():
+        p.data.zero_()
+    model.Generator[-1].bias.data.fill_(2.0)  # a light grey: sigmoid(2) = 0.88
+    torch.save(model.state_dict(), tmp_path / "a.pth")
+    argv = ["validate", "--DR", str(dance), "--ckpt_path", str(tmp_path / "a.pth"), "--val_vi_len", "4", "--quiet"]
+    found = []
+    for flags, hint in (([], True), (["--output", "sigmoid"], False)):
+        assert main([*argv, "--save_root", str(tmp_path / "out"), *flags]) == 0
+        text = capsys.readouterr().out
+        assert ("100% of the generator's values lie more than 0.25 outside [0, 1]" in text) is hint
+        assert ("try --output sigmoid" in text) is hint
+        found.append(json.loads((tmp_path / "out/val/psnr.json").read_text()))
+    assert found[0] != found[1]
+    assert main([*argv, "--ckpt_path", "none"]) == 2
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=lambda s: s.name)
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda s: s.name)
 def test_a_stopped_training_leaves_a_checkpoint_to_go_on_from(signum, dance, tmp_path):
     root = tmp_path / "run"
     flags = [*SMALL, "--steps", "1000000", "--num_epoch", "1000000", "--per_val", "2", "--per_save", "1000000"]
     process = subprocess.Popen(
         [sys.executable, "-m", "labutils", "train", "--DR", dance, "--save_root", root, "--val_vi_len", "4", *flags],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+        preexec_fn=lambda: signal.signal(signum, signal.SIG_DFL),  # a shell's background jobs ignore it
     )  # fmt: skip
     try:
         patience = time.monotonic() + 300
@@ -409,7 +452,7 @@ FULL = "No space left on device"
     [
         (OSError(errno.ENOSPC, FULL, "out/last.ckpt"), "no space left on the disk for out/last.ckpt"),
         (wrapped(OSError(errno.ENOSPC, FULL)), "no space left on the disk"),
-        (PermissionError(errno.EACCES, "Permission denied", "out"), "cannot write out: Permission denied"),
+        (PermissionError(errno.EACCES, "Permission denied", "out"), "no access to out: Permission denied"),
         (torch.OutOfMemoryError("CUDA out of memory"), "choose a smaller --batch_size"),
         (LabError("the cause"), "the cause"),
     ],
@@ -435,3 +478,54 @@ def test_a_reader_that_goes_away_is_no_error(dance):
     process = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, timeout=300)
     os.close(write)
     assert (process.returncode, process.stderr) == (0, "")
+
+
+# ------------------------------------------------------------------------------------------- the course's own flags
+
+TRAINER = ("--device cuda --gpu 1 --store_visualization --DR {dr} --save_root {out} --num_workers 4 --num_epoch 70 "
+           "--per_save 3 --partial 1.0 --train_vi_len 16 --val_vi_len 630 --frame_H 32 --frame_W 64 --F_dim 128 "
+           "--L_dim 32 --N_dim 12 --D_out_dim 192 --tfr 1.0 --tfr_sde 10 --tfr_d_step 0.1 --fast_train "
+           "--fast_partial 0.4 --fast_train_epoch 5")  # fmt: skip
+LINES = [  # a line of the course's Trainer or Tester; settings that it gives; what it says on stderr
+    ("train " + TRAINER, {"num_epoch": 70, "fast_train": True}, "--gpu is not needed"),
+    ("train --optim adam --kl_anneal_type cyclical --kl_anneal_cycle 10",
+     {"optim": "Adam", "kl_anneal_type": "Cyclical"}, ""),
+    ("train --kl_anneal_type linear", {"kl_anneal_type": "Monotonic"}, ""),
+    ("train --kl_anneal_type Without --kl_anneal_ratio 0", {"kl_anneal_type": "None", "kl_anneal_ratio": 1.0},
+     "is not used without --kl_anneal_type"),
+    ("train --kl_anneal_type Cyclical --kl_anneal_ratio 0", None, "--kl_anneal_type None keeps"),
+    ("train --optim SGD", None, "use --optim Adam"),
+    ("train --gpu 2", None, "torchrun --nproc-per-node 2"),
+    ("train --gpu --exp_name first --save_root {out}", {"save_root": "{out}/first"}, "a folder of save_root"),
+    ("train --test --ckpt_path {ckpt} --DR {dr}", {"ckpt_path": "{ckpt}"}, "train --test is validate"),
+    ("test --make_gif --no_sanity --ckpt_path {ckpt}", {"width": 8}, "validate and test always write GIFs"),
+    ("test --test --ckpt_path {ckpt} " + TRAINER, {"F_dim": 128, "width": 8, "DR": "{dr}", "steps": 12},
+     "the checkpoint says it: --frame_H"),
+    ("validate --lr 0.001 --batch_size 2 --kl_anneal_type None --kl_anneal_ratio 0 --ckpt_path {ckpt}",
+     {"batch_size": 1}, "--batch_size, --lr"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "settings", "says"), LINES)
+def test_lines_of_the_courses_trainer_and_tester(line, settings, says, copied, dance, monkeypatch, capsys):
+    def here(text: str) -> str:
+        return text.format(dr=dance, out=copied / "out", ckpt=copied / "last.ckpt")
+
+    seen: list[LabConfig] = []
+    for name in ("train_model", "validate_model", "test_model"):
+        monkeypatch.setattr(commands, name, lambda cfg, *rest: seen.append(cfg))
+    assert main(here(line).split()) == (2 if settings is None else 0)
+    if settings is not None:
+        (cfg,) = seen
+        for name, value in settings.items():
+            assert getattr(cfg, name) == (here(value) if isinstance(value, str) else value), name
+    text = capsys.readouterr().err
+    assert says in text and all(row.startswith(("note: ", "error: ")) for row in text.splitlines())
+    assert bool(says) == bool(text)
+
+
+@pytest.mark.parametrize(("flag", "meant"), [("--num_epochs", "--num_epoch"), ("--per-save=2", "--per_save")])
+def test_a_flag_that_is_nearly_right_is_suggested(flag, meant, capsys):
+    with pytest.raises(SystemExit):
+        main(["train", flag, "3"])
+    assert f"did you mean {meant} for {flag.split('=')[0]}?" in capsys.readouterr().err
