@@ -93,7 +93,8 @@ def test_what_is_handed_out_offers_what_it_can_do(here, tmp_path):
     assert "No rule to make target 'grade'" in shown("make", "grade")
     commands = shown(sys.executable, "-m", "labutils", "--help")
     assert re.findall(r"^  ([a-z-]+) {2,}", commands.split("commands:")[1], re.M) == [
-        "run", "make-data", "stats", "train", "validate", "test", "report", "pack", "check",
+        "run", "make-data", "stats", "train", "validate", "test", "report", "pack", "doctor",
+        "check",
     ]  # fmt: skip
     assert shown(sys.executable, "-m", "labutils", "grade", "x") == (
         "error: the command grade is part of the instructor's edition; this is the student edition\n"
