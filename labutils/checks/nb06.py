@@ -97,6 +97,7 @@ def _rolled(
     "the decoder sees the previous pose; it must see the current one, labels[:, t]": dict(P_at=-1),
     "posterior and decoder see the previous pose; both need labels[:, t]": dict(posterior_P_at=-1, P_at=-1),
     "the coin of frames[:, t] is teacher[:, t - 1], not teacher[:, t]": dict(coin=0),
+    "the coin of frames[:, t] is teacher[:, t - 1], not teacher[:, t - 2]": dict(coin=-2),
     "the true frame is fed throughout; look at `teacher`": dict(always=True),
     "the generated frame is fed throughout; look at `teacher`": dict(always=False),
     "x_1 is given: the first prediction is fed with it whatever its coin says": dict(given=False),

@@ -300,7 +300,9 @@ class Mine:
     def __repr__(self) -> str:
         own, others = self.parts()
         if not own:
-            return f"{MODULE}: no part of the model has passed yet; the reference stands in for all {len(others)}"
+            kept = len(_read(self._place)[1])
+            also = f" (of other answers it holds {kept})" if kept else ""
+            return f"{MODULE}: no part of the model has passed yet{also}; the reference stands in for all {len(others)}"
         text = f"{MODULE}: {len(own)} of {len(own) + len(others)} parts of the model are yours, {self.lines()} lines"
         missing = [f"{_names()[name]} {name}" for name in others]
         return text + (f"; the reference stands in for {', '.join(missing)}" if missing else "")

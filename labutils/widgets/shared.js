@@ -29,7 +29,7 @@ function put(element, attributes, children = []) {
   }
   element.append(...children.map((child) => {
     const parts = typeof child === "string" ? typeset(child) : [child];
-    return parts.length > 1 ? make("span", {}, ...parts.map((part) => (part.nodeType ? part : document.createTextNode(part)))) : parts[0];
+    return parts.length > 1 ? make("span", {}, ...parts.map((part) => (part.nodeType ? part : document.createTextNode(part)))) : parts[0] ?? "";
   }));
   return element;
 }

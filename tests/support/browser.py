@@ -291,7 +291,10 @@ class Tab:
             elif message["msg_type"] == "error":
                 text.append("\n".join(content["traceback"]))
 
-        reply = self.client.execute_interactive(code, timeout=PATIENCE, output_hook=collect, allow_stdin=False)
+        for _ in range(5):  # a kernel drops what waits while a cell ends in an error
+            reply = self.client.execute_interactive(code, timeout=PATIENCE, output_hook=collect, allow_stdin=False)
+            if reply["content"]["status"] != "aborted":
+                break
         assert reply["content"]["status"] == "ok", "".join(text)
         return "".join(text).strip()
 

@@ -117,6 +117,7 @@ def test_hovering_reads_all_panels_at_one_step(monitor):
     assert until(lambda: monitor.cursors() == 6)
     monitor.page.mouse.move(2, 2)
     assert until(lambda: monitor.cursors() == 0)
+    assert "undefined" not in monitor.root.inner_text()
 
 
 def test_stop_by_keyboard_ends_the_blocking_fit_and_the_next_cell_goes_on(tab, monitor):
