@@ -18,8 +18,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -30,7 +29,7 @@ from labutils.config import LabConfig
 from labutils.dataset import load_split, load_test
 from labutils.errors import LabError
 from labutils.images import Video
-from labutils.places import home
+from labutils.places import home, locked
 from labutils.profiles import Profile, default_profile
 
 if TYPE_CHECKING:
@@ -123,16 +122,6 @@ def outputs() -> Path:
     return folder
 
 
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Keep other notebooks from making the same thing at the same time."""
-    from filelock import FileLock
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(f".{path.name}.lock")):
-        yield
-
-
 # --------------------------------------------------------------------------------------------------------- the data
 
 
@@ -163,7 +152,7 @@ def data_root(lights: bool = False) -> Path:
 
     p = profile()
     root = home() / "data" / f"{'lights' if lights else 'dance'}-{p.name}"
-    with _alone(root):
+    with locked(root):
         start = time.perf_counter()
         fresh = not root.is_dir()
         if fresh:
@@ -193,14 +182,14 @@ def lights(**changes: Any) -> dict[str, Any]:
 def videos(**changes: Any) -> tuple[Video, Video]:
     """The training and the validation video; ``changes`` such as ``partial`` or ``val_vi_len`` shorten them."""
     cfg = config(**changes)
-    with _alone(outputs() / "cache"):
+    with locked(outputs() / "cache"):
         return load_split(cfg.DR, "train", cfg), load_split(cfg.DR, "val", cfg)
 
 
 def test_videos() -> list[Video]:
     """The test sequences."""
     cfg = config()
-    with _alone(outputs() / "cache"):
+    with locked(outputs() / "cache"):
         return load_test(cfg.DR, cfg)
 
 
@@ -238,7 +227,6 @@ def trained(
     import torch
 
     from labutils.baselines import Baselines, shortfall
-    from labutils.checkpoint import load_model, read_history
     from labutils.distributed import Ranks
     from labutils.model import ConditionalVAE
     from labutils.training import fit
@@ -250,7 +238,7 @@ def trained(
     told["DR"] = Path(cfg.DR).name if is_synthetic() else cfg.DR  # the project's folder may be moved
     folder = outputs() / f"{name}-{hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]}"
     unfinished = folder.with_name(folder.name + ".unfinished")
-    with _alone(folder):
+    with locked(folder):
         if fresh:
             for old in (folder, unfinished):
                 shutil.rmtree(old, ignore_errors=True)
@@ -265,7 +253,7 @@ def trained(
                 resume if resume.is_file() else None, Ranks(device=device()),
             )  # fmt: skip
             unfinished.replace(folder)
-    found = Trained(load_model(folder / "last.ckpt", device()), read_history(folder / "history.csv"), folder)
+    found = _read(folder)
     if silent:
         return found
     train, val = videos(**changes)
@@ -275,6 +263,13 @@ def trained(
         longer = f"lab.trained({name!r}, steps={4 * len(found.history)})"
         print(f"If that is not its purpose, train for longer: {longer}, or a larger LAB_PROFILE")
     return found
+
+
+def _read(folder: Path) -> Trained:
+    """The model whose files lie in a folder."""
+    from labutils.checkpoint import load_model, read_history
+
+    return Trained(load_model(folder / "last.ckpt", device()), read_history(folder / "history.csv"), folder)
 
 
 def mine() -> "Mine":
@@ -295,7 +290,7 @@ def keep(name: str, model: "torch.nn.Module", history: "Sequence[Row]", cfg: Lab
     """
     import torch
 
-    from labutils.checkpoint import load_model, load_weights, read_history, write_history
+    from labutils.checkpoint import load_weights, write_history
     from labutils.files import atomic_file
     from labutils.model import ConditionalVAE
 
@@ -306,19 +301,18 @@ def keep(name: str, model: "torch.nn.Module", history: "Sequence[Row]", cfg: Lab
     with atomic_file(folder / "last.ckpt") as file:
         torch.save({"state_dict": weights, "config": cfg.to_dict()}, file)
     write_history(folder / "history.csv", history)
-    return Trained(load_model(folder / "last.ckpt", device()), read_history(folder / "history.csv"), folder)
+    return _read(folder)
 
 
 def own_model(name: str = "mine") -> Trained:
     """The model that the learner trained in notebook 06; else "base", and it says so."""
-    from labutils.checkpoint import load_model, read_history
 
     folder = outputs() / name
     if not (folder / "last.ckpt").is_file():
         print("Your own model is not trained yet (notebook 06); here is the lab's, `base`.")
         return trained("base")
     print(f"Your own model, trained in notebook 06: {folder.name}/last.ckpt")
-    return Trained(load_model(folder / "last.ckpt", device()), read_history(folder / "history.csv"), folder)
+    return _read(folder)
 
 
 class Progress:

@@ -35,15 +35,25 @@ def write_submission(path: str | Path, predictions: Sequence[np.ndarray]) -> Pat
     return Path(path)
 
 
-def read_submission(path: str | Path, height: int = 32, width: int = 64) -> np.ndarray:
-    """Read ``submission.csv`` -> uint8 (N, height, width, 3); ``LabError`` where it is none of this frame size."""
+def read_rows(path: str | Path, height: int, width: int, dtype: type) -> np.ndarray:
+    """The rows of a submission as they stand there, (N, 1 + 3 * height * width): id and values.
+
+    Raises:
+        LabError: it is none of this frame size.
+    """
     regular(path)
     try:
-        table = np.loadtxt(path, dtype=np.int32, delimiter=",", skiprows=1, ndmin=2)  # (N, 1 + 3 H W)
+        table: np.ndarray = np.loadtxt(path, dtype=dtype, delimiter=",", skiprows=1, ndmin=2)
     except (OSError, ValueError) as error:
         raise LabError(f"{path} cannot be read as a submission ({error})") from error
     if table.shape[1] != 1 + 3 * height * width or not len(table):
         raise LabError(f"{path} has {table.shape[1]} columns and {len(table)} rows, not 1 + 3*{height}*{width} columns")
+    return table
+
+
+def read_submission(path: str | Path, height: int = 32, width: int = 64) -> np.ndarray:
+    """Read ``submission.csv`` -> uint8 (N, height, width, 3); ``LabError`` where it is none of this frame size."""
+    table = read_rows(path, height, width, np.int32)
     ids, values = table[:, 0], table[:, 1:]
     if (ids != np.arange(len(ids))).any() or values.min() < 0 or values.max() > 255:
         raise LabError(f"{path}: the column id must count 0, 1, 2 ... and all values must lie in 0..255")

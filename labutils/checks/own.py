@@ -16,8 +16,7 @@ import inspect
 import linecache
 import re
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
@@ -26,7 +25,7 @@ from labutils.checks.core import EXERCISES, JUDGED, ON_PASS, Exercise
 from labutils.checks.progress import Names
 from labutils.errors import LabError
 from labutils.files import atomic_file
-from labutils.places import MODULE, module
+from labutils.places import MODULE, locked, module
 
 PARTS = (  # of the model that the exercises grow into
     "images_to_tensors psnr_per_frame random_starts ClipDataset Encoder PosteriorPredictor DecoderFusion Generator "
@@ -58,7 +57,7 @@ def keep(exercise: Exercise, answer: Any) -> None:
     try:
         imports, section = _section(exercise.verify.__name__, answer)
         place = module()
-        with _locked(place):
+        with locked(place):
             known, sections = _read(place)
             _write(place, [*known, *imports], {**sections, exercise.number: section})
     except (CannotKeep, OSError, LabError) as error:
@@ -219,16 +218,6 @@ def _bound(node: ast.stmt) -> list[str]:
     if isinstance(node, (ast.Import, ast.ImportFrom)):
         return [alias.asname or alias.name.partition(".")[0] for alias in node.names]
     return [n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
-
-
-@contextmanager
-def _locked(place: Path) -> Iterator[None]:
-    """Two kernels write one after the other."""
-    from filelock import FileLock
-
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(place.with_name(f".{place.name}.lock")):
-        yield
 
 
 # --------------------------------------------------------------------------------------------------------- using it

@@ -7,9 +7,9 @@ from scipy.ndimage import gaussian_filter
 
 from labutils.baselines import Baselines, shortfall
 from labutils.doctor.findings import Case, look
-from labutils.errors import LabError
 from labutils.images import Video
 from labutils.metrics import psnr
+from labutils.submission import read_rows
 
 SHIFTS = range(-5, 6)  # that are compared; one of up to 4 frames can be told
 FEW = 200  # frames, below which a walk may look like another moment of itself by chance
@@ -21,12 +21,7 @@ def read_values(path: Path, height: int = 32, width: int = 64) -> np.ndarray:
     Raises:
         LabError: it is none of this frame size.
     """
-    try:
-        table = np.loadtxt(path, dtype=np.float32, delimiter=",", skiprows=1, ndmin=2)  # (N, 1 + 3 H W)
-    except (OSError, ValueError) as error:
-        raise LabError(f"{path} cannot be read as a submission ({error})") from error
-    if table.shape[1] != 1 + 3 * height * width or not len(table):
-        raise LabError(f"{path} has {len(table)} rows of {table.shape[1]} columns, expected 1 + 3*{height}*{width}")
+    table = read_rows(path, height, width, np.float32)
     return np.moveaxis(table[:, 1:].reshape(-1, 3, height, width), 1, -1)
 
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from formula import Formula
 from refusals import refuses
 from tiny import H, W, config, noise
 from tiny import model as make
@@ -25,17 +26,6 @@ from labutils.analysis import (
 from labutils.evaluation import prior_noise
 from labutils.images import Video, to_float
 from labutils.model import ConditionalVAE
-
-
-class Formula(nn.Module):
-    """A module that is a function."""
-
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def forward(self, *args):
-        return self.function(*args)
 
 
 def known_model(posterior, decoder, prior=None) -> ConditionalVAE:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from formula import Formula
 from refusals import refuses
 from tiny import dance as squares_at_random
 from tiny import grey
@@ -88,17 +89,6 @@ def test_the_courses_bars_csv_with_other_names_and_json_are_histories(tmp_path):
 
 
 # --------------------------------------------------------------------------------------------------------- networks
-
-
-class Formula(nn.Module):
-    """A module that is a function."""
-
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def forward(self, *args):
-        return self.function(*args)
 
 
 def network(paint, q=lambda frame: 0 * frame, spread=0.0, label=None) -> ConditionalVAE:
